@@ -1,0 +1,55 @@
+using KernelContrast.Devices;
+
+namespace KernelContrast;
+
+/// <summary>
+/// A place where tensors live and ops run: <c>cpu</c> (C#, SIMD and threads), <c>cuda</c> (an NVIDIA driver) or
+/// <c>cuda-emulated</c> (the same kernels and launch code on the emulated driver).
+/// </summary>
+/// <remarks>Only <c>Ops/*.Cpu.cs</c>, <c>Ops/*.Cuda.cs</c> and this folder know which device they are on.</remarks>
+public abstract class Device
+{
+    private protected Device(string name) => Name = name;
+
+    /// <summary>The device's name, as the tool's <c>--device</c> takes it.</summary>
+    public string Name { get; }
+
+    /// <summary>The CPU device of this process.</summary>
+    public static CpuDevice Cpu { get; } = new();
+
+    /// <summary>What this device's memory pool holds, in bytes.</summary>
+    public abstract MemoryStatistics Memory { get; }
+
+    /// <summary>Gives pooled memory that no tensor uses back to the system.</summary>
+    public abstract void ReleaseUnusedMemory();
+
+    /// <summary>Waits until every op issued so far has finished. Returns at once on the CPU.</summary>
+    public abstract void Synchronize();
+
+    /// <summary>Uninitialised memory of at least <paramref name="bytes"/> bytes (never zero-length).</summary>
+    internal abstract DeviceBuffer Allocate(long bytes);
+
+    internal abstract void CopyFromHost(DeviceBuffer destination, ReadOnlySpan<byte> source);
+
+    internal abstract void CopyToHost(Span<byte> destination, DeviceBuffer source);
+
+    internal abstract void Copy(DeviceBuffer destination, DeviceBuffer source, long bytes);
+
+    internal abstract void Clear(DeviceBuffer buffer, long bytes);
+
+    /// <summary>The kernels of an op that runs on every device; the compiler demands both classes.</summary>
+    internal abstract TKernels Pick<TKernels, TCpu, TCuda>()
+        where TKernels : class where TCpu : TKernels, new() where TCuda : TKernels, new();
+
+    /// <summary>The kernels of an op that has no CUDA side yet.</summary>
+    internal abstract TKernels Pick<TKernels, TCpu>() where TKernels : class where TCpu : TKernels, new();
+
+    /// <inheritdoc/>
+    public override string ToString() => Name;
+}
+
+/// <summary>What a device's memory pool holds.</summary>
+/// <param name="LiveBytes">Bytes in use by tensors and saved activations.</param>
+/// <param name="PooledBytes">Bytes kept for reuse.</param>
+/// <param name="PeakLiveBytes">The most bytes that were in use at once.</param>
+public readonly record struct MemoryStatistics(long LiveBytes, long PooledBytes, long PeakLiveBytes);

@@ -1,0 +1,44 @@
+using System.Runtime.CompilerServices;
+
+namespace KernelContrast;
+
+/// <summary>Argument checks of the ops, in one place, before any work; messages name the op and both sides.</summary>
+internal static class Check
+{
+    /// <summary>All on one device and of floats. Returns the device.</summary>
+    internal static Device SameDevice(string op, Tensor first, params ReadOnlySpan<Tensor?> others)
+    {
+        Device device = first.Device;
+        Floats(op, first);
+        foreach (Tensor? other in others)
+        {
+            if (other is null) continue;
+            if (other.Device != device)
+                throw new ArgumentException($"{op}: its inputs are on different devices, {device} and {other.Device}. Move one with To(device).");
+            Floats(op, other);
+        }
+        return device;
+    }
+
+    internal static void Floats(string op, Tensor tensor, [CallerArgumentExpression(nameof(tensor))] string? name = null)
+    {
+        if (tensor.Type != DType.Float32) throw new ArgumentException($"{op}: {name} holds {tensor.Type}, expected Float32.");
+    }
+
+    internal static void Rank(string op, Tensor tensor, int rank, [CallerArgumentExpression(nameof(tensor))] string? name = null)
+    {
+        if (tensor.Shape.Rank != rank)
+            throw new ArgumentException($"{op}: {name} has shape {tensor.Shape}, expected {rank} dimensions.");
+    }
+
+    internal static void Shape(string op, Tensor tensor, Shape expected, [CallerArgumentExpression(nameof(tensor))] string? name = null)
+    {
+        if (tensor.Shape != expected)
+            throw new ArgumentException($"{op}: {name} has shape {tensor.Shape}, expected {expected}.");
+    }
+
+    internal static void That(bool condition, string message)
+    {
+        if (!condition) throw new ArgumentException(message);
+    }
+}
