@@ -1,0 +1,62 @@
+namespace KernelContrast.Datasets;
+
+/// <summary>Some images of a data set, as bytes, and which ones they are.</summary>
+public sealed class ImageBatch
+{
+    /// <summary>Room for <paramref name="capacity"/> images of the data set's size.</summary>
+    public ImageBatch(IImageDataset data, int capacity)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(capacity, 1);
+        (Channels, Height, Width) = (data.Channels, data.Height, data.Width);
+        Pixels = new byte[checked(capacity * data.PixelsPerImage)];
+        Indices = new int[capacity];
+        Labels = new int[capacity];
+    }
+
+    /// <summary>Number of images in it.</summary>
+    public int Count { get; private set; }
+
+    /// <summary>1 or 3.</summary>
+    public int Channels { get; }
+
+    /// <summary>Rows per image.</summary>
+    public int Height { get; }
+
+    /// <summary>Columns per image.</summary>
+    public int Width { get; }
+
+    /// <summary>[Count, Channels, Height, Width]; there may be room behind.</summary>
+    public byte[] Pixels { get; }
+
+    /// <summary>Where each image is in its data set; there may be room behind.</summary>
+    public int[] Indices { get; }
+
+    /// <summary>Each image's class, −1 for none; there may be room behind.</summary>
+    public int[] Labels { get; }
+
+    /// <summary>Reads the images of these indices, in this order.</summary>
+    public ImageBatch Fill(IImageDataset data, ReadOnlySpan<int> indices)
+    {
+        if (indices.Length > Indices.Length)
+            throw new ArgumentException($"The batch has room for {Indices.Length} images, not {indices.Length}.");
+        if ((data.Channels, data.Height, data.Width) != (Channels, Height, Width))
+            throw new ArgumentException($"The batch holds {Channels}×{Height}×{Width} images, the data set {data.Channels}×{data.Height}×{data.Width}.");
+        int size = data.PixelsPerImage;
+        for (int i = 0; i < indices.Length; i++)
+        {
+            data.Read(indices[i], Pixels.AsSpan(i * size, size));
+            Indices[i] = indices[i];
+            Labels[i] = data.Label(indices[i]);
+        }
+        Count = indices.Length;
+        return this;
+    }
+
+    /// <summary>A batch of images start, start + 1, … of a data set.</summary>
+    public static ImageBatch Of(IImageDataset data, int start, int count)
+    {
+        var indices = new int[count];
+        for (int i = 0; i < count; i++) indices[i] = start + i;
+        return new ImageBatch(data, count).Fill(data, indices);
+    }
+}
