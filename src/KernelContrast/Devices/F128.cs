@@ -30,6 +30,17 @@ internal readonly unsafe struct F128 : ISimd<F128>
     public static F128 Load(float* source) => new(Vector128.Load(source));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static F128 LoadBytes(byte* source) =>
+        new(Vector128.Create((float)source[0], source[1], source[2], source[3]));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static F128 Gather(float* source, F128 index)
+    {
+        Vector128<int> i = Vector128.ConvertToInt32(index._v);
+        return new(Vector128.Create(source[i[0]], source[i[1]], source[i[2]], source[i[3]]));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(float* destination, F128 value) => value._v.Store(destination);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

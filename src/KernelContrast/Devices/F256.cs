@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace KernelContrast.Devices;
 
@@ -28,6 +29,16 @@ internal readonly unsafe struct F256 : ISimd<F256>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static F256 Load(float* source) => new(Vector256.Load(source));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static F256 LoadBytes(byte* source) => new(Avx2.IsSupported
+        ? Vector256.ConvertToSingle(Avx2.ConvertToVector256Int32(source))
+        : Vector256.Create(F128.LoadBytes(source).Vector, F128.LoadBytes(source + 4).Vector));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static F256 Gather(float* source, F256 index) => new(Avx2.IsSupported
+        ? Avx2.GatherVector256(source, Vector256.ConvertToInt32(index._v), sizeof(float))
+        : Vector256.Create(F128.Gather(source, F128.From(index._v.GetLower())).Vector, F128.Gather(source, F128.From(index._v.GetUpper())).Vector));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(float* destination, F256 value) => value._v.Store(destination);

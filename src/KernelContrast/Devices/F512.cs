@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace KernelContrast.Devices;
 
@@ -28,6 +29,15 @@ internal readonly unsafe struct F512 : ISimd<F512>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static F512 Load(float* source) => new(Vector512.Load(source));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static F512 LoadBytes(byte* source) => new(Avx512F.IsSupported
+        ? Vector512.ConvertToSingle(Avx512F.ConvertToVector512Int32(Vector128.Load(source)))
+        : Vector512.Create(F256.LoadBytes(source).Vector, F256.LoadBytes(source + 8).Vector));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static F512 Gather(float* source, F512 index) => new(Vector512.Create(
+        F256.Gather(source, F256.From(index._v.GetLower())).Vector, F256.Gather(source, F256.From(index._v.GetUpper())).Vector));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(float* destination, F512 value) => value._v.Store(destination);

@@ -16,6 +16,10 @@ internal unsafe interface ISimd<T> where T : struct, ISimd<T>
     static abstract T Load(float* source);
     /// <summary>Loads the first <paramref name="count"/> floats and fills the rest with <paramref name="fill"/>.</summary>
     static abstract T LoadPartial(float* source, int count, float fill);
+    /// <summary>Loads as many bytes as there are lanes, as 0 … 255.</summary>
+    static abstract T LoadBytes(byte* source);
+    /// <summary>source[index], lane by lane; an index is a whole number below 2²⁴.</summary>
+    static abstract T Gather(float* source, T index);
     static abstract void Store(float* destination, T value);
     static abstract void StorePartial(float* destination, T value, int count);
     /// <summary>a·b + c, fused where the hardware has it.</summary>
