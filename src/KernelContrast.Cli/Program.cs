@@ -1,4 +1,95 @@
 using System.CommandLine;
+using System.CommandLine.Help;
+using System.CommandLine.Invocation;
+using KernelContrast.Cli.Verbs;
 
-var root = new RootCommand("Contrastive learning with hand-written kernels, driven from C#.");
-return root.Parse(args).Invoke();
+namespace KernelContrast.Cli;
+
+/// <summary>
+/// The tool. Exit codes: 0 done; 1 it failed (a check did not hold, training diverged, a bug); 2 it was asked for
+/// something that cannot be, and one line on the error stream says what.
+/// </summary>
+internal static class Program
+{
+    private const string Name = "kernelcontrast";
+
+    private static readonly Func<VerbCommand>[] Verbs =
+    [
+        DevicesCommand.Create,
+        GradcheckCommand.Create,
+    ];
+
+    private static int Main(string[] args)
+    {
+        try
+        {
+            return Run(args);
+        }
+        catch (Exception e) when (e is UserError or IOException or UnauthorizedAccessException)
+        {
+            Console.Error.WriteLine($"{Name}: {OneLine(e.Message)}");
+            return 2;
+        }
+        catch (Exception e)
+        {
+            if (Environment.GetEnvironmentVariable("KERNELCONTRAST_TRACE") == "1")
+                Console.Error.WriteLine(e);
+            else
+                Console.Error.WriteLine($"{Name}: this should not happen: {e.GetType().Name}: {OneLine(e.Message)}. "
+                    + "Please report it with the output of the same command under KERNELCONTRAST_TRACE=1.");
+            return 1;
+        }
+    }
+
+    private static int Run(string[] args)
+    {
+        RootCommand root = CreateRoot();
+        ParseResult parsed = ConfigFile.Parse(root, args);
+        bool actionNeedsNoValidArguments = parsed.Action is CommandLineAction { ClearsParseErrors: true };
+        if (args.Length == 0) parsed = root.Parse(["--help"]);
+        else if (parsed.Errors.Count > 0 && !actionNeedsNoValidArguments) throw new UserError(Describe(parsed));
+        return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
+    }
+
+    private static RootCommand CreateRoot()
+    {
+        var root = new RootCommand("Contrastive learning with hand-written kernels, driven from C#: pre-train without labels, evaluate, look.");
+        foreach (Func<VerbCommand> verb in Verbs) root.Subcommands.Add(verb());
+        root.Options.Add(ConfigFile.Option);
+        HelpOption help = root.Options.OfType<HelpOption>().Single();
+        help.Action = new HelpWithExamples((HelpAction)help.Action!);
+        return root;
+    }
+
+    private static string Describe(ParseResult parsed)
+    {
+        string problem = parsed.Errors[0].Message.TrimEnd('.');
+        if (parsed.CommandResult.Command is VerbCommand verb) return $"{problem}. '{Name} {verb.Name} --help' shows what there is.";
+        if (parsed.UnmatchedTokens is [var first, ..]) problem = $"there is no verb '{first}'";
+        return $"{problem}. Verbs are {string.Join(", ", parsed.RootCommandResult.Command.Subcommands.Select(c => c.Name))}; '{Name} --help' shows more.";
+    }
+
+    private static string OneLine(string message) => message.ReplaceLineEndings(" ").TrimEnd('.');
+
+    private sealed class HelpWithExamples(HelpAction plain) : SynchronousCommandLineAction
+    {
+        public override bool ClearsParseErrors => true;
+
+        public override int Invoke(ParseResult parsed)
+        {
+            int code = plain.Invoke(parsed);
+            TextWriter output = parsed.InvocationConfiguration.Output;
+            if (parsed.CommandResult.Command is VerbCommand { Examples: var examples })
+            {
+                output.WriteLine(examples.Count == 1 ? "Example:" : "Examples:");
+                foreach (string example in examples) output.WriteLine($"  {example}");
+            }
+            else
+            {
+                output.WriteLine("Example:");
+                output.WriteLine($"  {Name} devices");
+            }
+            return code;
+        }
+    }
+}

@@ -24,11 +24,14 @@ public static class CaseRunner
             .OrderBy(c => c.Op, StringComparer.Ordinal),
     ];
 
+    /// <summary>A case's inputs on a device; the caller disposes them.</summary>
+    public static Tensor[] CreateInputs(OpCase test, Device device) => [.. test.Inputs.Select(i => i.ToTensor(device))];
+
     /// <summary>Compares the op's output with the reference.</summary>
     public static CaseResult Compare(OpCase test, Device device) => Guarded(test, device, () =>
     {
         using var scope = new TensorScope();
-        Tensor[] inputs = [.. test.Inputs.Select(i => i.ToTensor(device))];
+        Tensor[] inputs = CreateInputs(test, device);
         using var unrecorded = new NoGrad();
         Tensor output = test.Run(inputs);
         string? changed = ChangedInput(test, inputs);
@@ -40,7 +43,7 @@ public static class CaseRunner
     public static CaseResult CheckGradient(OpCase test, Device device) => Guarded(test, device, () =>
     {
         using var scope = new TensorScope();
-        Tensor[] inputs = [.. test.Inputs.Select(i => i.ToTensor(device))];
+        Tensor[] inputs = CreateInputs(test, device);
         Tensor output = test.Run(inputs);
         var random = new PhiloxStream(seed: 1234, stream: 5);
         var cotangent = new double[output.Count];

@@ -1,0 +1,205 @@
+#!/usr/bin/env bash
+# Builds, tests and runs KernelContrast. './build.sh help' lists what it does.
+set -euo pipefail
+caller=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+export DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1
+LOGS=artifacts/logs
+NATIVE=build/emulator
+TOOL=src/KernelContrast.Cli/bin/Release/net10.0/kernelcontrast
+
+usage() {
+  cat <<'END'
+./build.sh VERB
+
+  demo [--quick]         train an encoder without labels on moved digits, measure it, draw it (artifacts/demo/)
+  test [--full] [ARGS]   build and run every test; --full adds the comparison with live libtorch (downloads 475 MB);
+                         ARGS go to each test project, e.g. --filter "Name~relu"
+  check                  formatting, build with warnings as errors, all tests
+  run ARGS               build the tool and run it: ./build.sh run gradcheck --op relu
+  tool                   build the tool with all it needs; its path is the last line
+  bench [ARGS]           build and run the benchmarks
+  pack                   NuGet packages into artifacts/packages/
+  help                   this text
+
+Needs the .NET SDK 10, cmake and g++; on Debian and Ubuntu what is missing is installed when that is allowed.
+END
+}
+
+say() { printf '\n== %s\n' "$*" >&2; }
+fail() { printf '%s\n' "$*" >&2; exit 1; }
+
+# --- what is needed ------------------------------------------------------------------------------------------------
+
+as_root=""
+may_install() {
+  command -v apt-get >/dev/null || return 1
+  if [ "$(id -u)" = 0 ]; then return 0; fi
+  command -v sudo >/dev/null && sudo -n true 2>/dev/null && as_root="sudo -n"
+}
+
+# install WHAT PACKAGE…: through apt when that is allowed, else says how.
+install() {
+  local what=$1; shift
+  if may_install; then
+    say "Installing $what: apt-get install $*"
+    if ! $as_root apt-get install -y -q "$@" >"$LOGS/install.log" 2>&1; then
+      $as_root apt-get update -q >>"$LOGS/install.log" 2>&1 || true
+      $as_root apt-get install -y -q "$@" >>"$LOGS/install.log" 2>&1 || return 1
+    fi
+    return 0
+  fi
+  return 1
+}
+
+need_dotnet() {
+  mkdir -p "$LOGS"
+  has_sdk && return 0
+  if command -v apt-get >/dev/null && apt-cache show dotnet-sdk-10.0 >/dev/null 2>&1; then
+    install "the .NET SDK 10" dotnet-sdk-10.0 && has_sdk && return 0
+    fail "Missing: the .NET SDK 10. Install it with: sudo apt-get install dotnet-sdk-10.0"
+  fi
+  fail "Missing: the .NET SDK 10. Install it from https://dotnet.microsoft.com/download/dotnet/10.0, or with:
+  curl -fsSL https://dot.net/v1/dotnet-install.sh | bash -s -- --channel 10.0 && export PATH=\"\$HOME/.dotnet:\$PATH\""
+}
+
+has_sdk() { command -v dotnet >/dev/null && dotnet --list-sdks 2>/dev/null | grep -q '^10\.'; }
+
+need_native() {
+  local missing=()
+  command -v cmake >/dev/null || missing+=(cmake)
+  command -v g++ >/dev/null || missing+=(g++)
+  command -v ninja >/dev/null || command -v make >/dev/null || missing+=(make)
+  [ ${#missing[@]} = 0 ] && return 0
+  install "${missing[*]}" "${missing[@]}" && return 0
+  fail "Missing: ${missing[*]}. Install with: sudo apt-get install ${missing[*]} (or your system's package manager)."
+}
+
+# --- building ------------------------------------------------------------------------------------------------------
+
+# quietly NAME COMMAND…: the output goes to a log, and to the screen only when the command fails.
+quietly() {
+  local log=$LOGS/$1.log; shift
+  if "$@" >"$log" 2>&1; then return 0; fi
+  grep -E '(error|warning)[ :]' "$log" | sort -u | head -40 >&2 || true
+  tail -15 "$log" >&2
+  fail "That failed; the whole output is in $log."
+}
+
+# The emulated driver and the kernels built for it: x86-64 Linux only; elsewhere the CPU device does without.
+has_native() { [ -f CMakeLists.txt ] && [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ]; }
+
+build_native() {
+  has_native || return 0
+  need_native
+  say "Building the emulated driver and its kernels"
+  local generator=()
+  command -v ninja >/dev/null && [ ! -f $NATIVE/CMakeCache.txt ] && generator=(-G Ninja)
+  quietly cmake-configure cmake -S . -B $NATIVE "${generator[@]}" -DCMAKE_BUILD_TYPE=Release
+  quietly cmake-build cmake --build $NATIVE --parallel
+}
+
+# build WHAT PROJECT: with warnings as errors, as every project says.
+build() {
+  say "Building $1"
+  quietly "build-$(basename "$2")" dotnet build "$2" -c Release -v q -nologo
+}
+
+build_tool() {
+  need_dotnet
+  build_native
+  build "the tool" src/KernelContrast.Cli/KernelContrast.Cli.csproj
+}
+
+# --- testing -------------------------------------------------------------------------------------------------------
+
+passed=0 failed=0 skipped=0 broken=()
+
+# run_project FOLDER ARGS…
+run_project() {
+  local folder=$1 name log code=0 p f s; shift
+  name=$(basename "$folder"); log=$LOGS/test-$name.log
+  "$folder/bin/Release/net10.0/$name" --output Detailed --no-ansi --progress off "$@" >"$log" 2>&1 || code=$?
+  p=$(count succeeded "$log"); f=$(count failed "$log"); s=$(count skipped "$log")
+  passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+  printf '%-32s %5d passed, %d failed, %d skipped\n' "$name" "$p" "$f" "$s"
+  if [ "$f" -gt 0 ]; then grep -A 12 -E '^failed ' "$log" | head -120; fi
+  # With a filter (8: no test ran) a project may have nothing to do; without one it has lost its tests.
+  if [ "$code" = 8 ] && [ $# -gt 0 ]; then return 0; fi
+  if [ "$code" != 0 ] && [ "$f" = 0 ]; then tail -20 "$log"; fi
+  if [ "$code" != 0 ] || [ $((p + f)) = 0 ]; then broken+=("$name"); fi
+  # A project that crashed, or ran nothing, counts as a failure of its own.
+  if [ "$f" = 0 ] && { [ "$code" != 0 ] || [ "$p" = 0 ]; }; then failed=$((failed + 1)); fi
+}
+
+# The number after "  succeeded:" and so on in a test project's last lines; 0 when it did not get there.
+count() { local n; n=$(grep -E "^ +$1: [0-9]+$" "$2" | tail -1 | tr -dc '0-9') || true; echo "${n:-0}"; }
+
+run_native_tests() {
+  has_native || return 0
+  local log=$LOGS/test-native.log code=0 p f
+  ctest --test-dir $NATIVE --output-on-failure >"$log" 2>&1 || code=$?
+  p=$(grep -cE '^ *[0-9]+/[0-9]+ Test .* Passed ' "$log" || true)
+  f=$(grep -cE '^ *[0-9]+/[0-9]+ Test .*\*\*\*' "$log" || true)
+  passed=$((passed + p)) failed=$((failed + f))
+  printf '%-32s %5d passed, %d failed, 0 skipped\n' "emulated driver (ctest)" "$p" "$f"
+  if [ "$code" != 0 ]; then tail -60 "$log"; fi
+  if [ "$code" != 0 ] || [ "$p" = 0 ]; then broken+=("ctest"); fi
+  if [ "$f" = 0 ] && { [ "$code" != 0 ] || [ "$p" = 0 ]; }; then failed=$((failed + 1)); fi
+}
+
+run_tests() {
+  local full=no
+  if [ "${1:-}" = --full ]; then full=yes; shift; fi
+  need_dotnet
+  build_native
+  build "everything" KernelContrast.sln
+  say "Testing"
+  rm -f $LOGS/test-*.log
+  for project in tests/*/*.csproj; do
+    grep -q EnableNUnitRunner "$project" || continue
+    case $project in *Oracle*) [ $full = yes ] || continue ;; esac
+    run_project "$(dirname "$project")" "$@"
+  done
+  # Arguments are the test projects': with a filter, only they are wanted.
+  if [ $# = 0 ]; then run_native_tests; fi
+  if [ ${#broken[@]} -gt 0 ]; then echo "Not right: ${broken[*]} (output in $LOGS/)"; fi
+  if [ $((passed + failed)) = 0 ]; then echo "No test ran."; fi
+  echo "$passed passed, $failed failed, $skipped skipped"
+  [ ${#broken[@]} = 0 ] && [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
+}
+
+check_formatting() {
+  say "Formatting"
+  local wrong
+  wrong=$(git grep -lIE '[[:blank:]]+$' -- '*.cs' '*.cu' '*.cuh' '*.cpp' '*.h' '*.sh' '*.ps1' '*.csproj' '*.props' '*.txt' '*.cmake' || true)
+  [ -z "$wrong" ] || fail "Blanks at the end of lines in: $wrong"
+  quietly format dotnet format whitespace KernelContrast.sln --verify-no-changes
+}
+
+# --- verbs ---------------------------------------------------------------------------------------------------------
+
+verb=${1:-help}
+[ $# = 0 ] || shift
+case $verb in
+  demo) build_tool; exec "$TOOL" demo "$@" ;;
+  # Paths among the arguments are the caller's.
+  run) build_tool; tool=$PWD/$TOOL; cd "$caller"; exec "$tool" "$@" ;;
+  tool) build_tool; echo "$PWD/$TOOL" ;;
+  test) run_tests "$@" ;;
+  check) need_dotnet; check_formatting; run_tests "$@" ;;
+  bench)
+    need_dotnet; build_native
+    build "the benchmarks" bench/KernelContrast.Bench/KernelContrast.Bench.csproj
+    exec bench/KernelContrast.Bench/bin/Release/net10.0/KernelContrast.Bench "$@" ;;
+  pack)
+    need_dotnet
+    say "Packing"
+    for project in bindings/KernelContrast.Interop src/KernelContrast src/KernelContrast.Datasets; do
+      quietly "pack-$(basename $project)" dotnet pack $project -c Release -v q -nologo -o artifacts/packages
+    done
+    ls artifacts/packages/*.nupkg ;;
+  help | -h | --help) usage ;;
+  *) usage >&2; printf '\nThere is no verb "%s".\n' "$verb" >&2; exit 2 ;;
+esac

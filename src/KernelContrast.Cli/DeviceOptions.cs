@@ -1,0 +1,38 @@
+using System.CommandLine;
+
+namespace KernelContrast.Cli;
+
+/// <summary><c>--device</c> and <c>--threads</c>, as every verb that computes has them.</summary>
+internal sealed class DeviceOptions
+{
+    private readonly Option<string> _device = new("--device")
+    {
+        Description = "Where to compute; 'devices' lists what there is",
+        HelpName = "NAME",
+        DefaultValueFactory = _ => "cpu",
+    };
+
+    private readonly Option<int?> _threads = new("--threads")
+    {
+        Description = "CPU threads; all processors when not given",
+        HelpName = "N",
+    };
+
+    internal void AddTo(Command verb)
+    {
+        verb.Options.Add(_device);
+        verb.Options.Add(_threads);
+    }
+
+    /// <exception cref="UserError">The device is unknown, or the number of threads out of range.</exception>
+    internal Device Open(ParseResult parsed)
+    {
+        if (parsed.GetValue(_threads) is { } threads)
+        {
+            if (threads is < 1 or > 1024) throw new UserError($"--threads is {threads}, expected 1 to 1024.");
+            Device.Cpu.Threads = threads;
+        }
+        string name = parsed.GetValue(_device)!;
+        return name == Device.Cpu.Name ? Device.Cpu : throw new UserError($"--device {name}: there is no such device. Known are: {Device.Cpu.Name}.");
+    }
+}

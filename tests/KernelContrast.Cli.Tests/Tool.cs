@@ -1,0 +1,35 @@
+using System.Diagnostics;
+
+namespace KernelContrast.Cli.Tests;
+
+/// <summary>The real executable, run as a user runs it, with its output redirected.</summary>
+internal sealed record Tool(int ExitCode, string Output, string Error)
+{
+    internal static string Executable { get; } =
+        Path.Combine(AppContext.BaseDirectory, OperatingSystem.IsWindows() ? "kernelcontrast.exe" : "kernelcontrast");
+
+    internal static string[] Verbs { get; } =
+        [.. Run("--help").Output.Split("Commands:")[1].Split("Example")[0].Split('\n').Where(l => l.StartsWith("  ") && l[2] != ' ').Select(l => l.Trim().Split(' ')[0])];
+
+    internal static Tool Run(params string[] args)
+    {
+        using Process process = Start(args);
+        Task<string> error = process.StandardError.ReadToEndAsync();
+        string output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        return new(process.ExitCode, output, error.Result);
+    }
+
+    internal static Process Start(params string[] args) =>
+        Process.Start(new ProcessStartInfo(Executable, args) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+
+    /// <summary>A mistake of the user's: exit code 2, one line that says what is wrong, nothing else.</summary>
+    internal static void Refuses(string[] args, params string[] saying)
+    {
+        Tool run = Run(args);
+        Assert.That(run.ExitCode, Is.EqualTo(2), $"{string.Join(' ', args)}: {run.Output}{run.Error}");
+        Assert.That(run.Output, Is.Empty);
+        Assert.That(run.Error.TrimEnd('\n'), Does.Not.Contain("\n").And.Not.Contain("   at ").And.StartWith("kernelcontrast: "));
+        foreach (string words in saying) Assert.That(run.Error, Does.Contain(words));
+    }
+}
