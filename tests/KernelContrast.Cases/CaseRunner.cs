@@ -200,7 +200,14 @@ public static class CaseRunner
 
     private static CaseResult Guarded(OpCase test, Device device, Func<CaseResult> check)
     {
-        if (device is not CpuDevice cpu) return check();
+        if (device is CudaDevice cuda)
+        {
+            // Exact allocations: the driver then sees every bound, and fresh memory is NaN on the emulated one.
+            cuda.Pool.Exact = true;
+            try { return check(); }
+            finally { cuda.Pool.Exact = false; }
+        }
+        var cpu = (CpuDevice)device;
         cpu.Pool.Trim();
         cpu.Pool.TakeGuardViolations();
         cpu.Pool.Checked = true;

@@ -1,36 +1,93 @@
+using System.Collections.Concurrent;
 using KernelContrast.Cases;
 using KernelContrast.Devices;
 
 namespace KernelContrast.Tests;
 
-/// <summary>Every op case on the CPU at every vector width this machine has.</summary>
+/// <summary>
+/// Every op case on the CPU at every vector width this machine has and, for ops with CUDA kernels, on the emulated
+/// driver: in two orders of threads, and in all four and in checked mode for small cases of the contrast family.
+/// </summary>
 [TestFixture]
 internal sealed class OpCaseTests
 {
+    private const long SmallCaseElements = 4096;
+
+    private static readonly ConcurrentDictionary<string, int> Ran = new();
+
     private static IEnumerable<TestCaseData> Forward() => Grid("forward", _ => true);
 
     private static IEnumerable<TestCaseData> Gradients() => Grid("gradient", c => c.CheckGradient);
 
     [TestCaseSource(nameof(Forward))]
-    public void Output_matches_the_double_reference(OpCase test, int bits)
-    {
-        using var limit = Simd.Limit(bits);
-        CaseResult result = CaseRunner.Compare(test, Device.Cpu);
-        Assert.That(result.Problem, Is.Null);
-    }
+    public void Output_matches_the_double_reference(OpCase test, string target) => On(target, device => CaseRunner.Compare(test, device));
 
     [TestCaseSource(nameof(Gradients))]
-    public void Gradient_matches_under_a_random_upstream_gradient(OpCase test, int bits)
+    public void Gradient_matches_under_a_random_upstream_gradient(OpCase test, string target) => On(target, device => CaseRunner.CheckGradient(test, device));
+
+    [Test]
+    public void Every_op_with_cuda_kernels_has_a_case_that_runs_on_them()
     {
-        using var limit = Simd.Limit(bits);
-        CaseResult result = CaseRunner.CheckGradient(test, Device.Cpu);
+        string[] withKernels = [.. CudaOps.Names];
+        Assert.That(withKernels, Is.Not.Empty);
+        Assert.That(withKernels, Is.SubsetOf(CaseRunner.AllCases.Where(c => !c.BenchmarkOnly).Select(c => CudaOps.NameOf(c.Op)).Distinct()));
+    }
+
+    [OneTimeTearDown]
+    public void Print_how_many_ran_on_each_device()
+    {
+        if (!Ran.IsEmpty)
+            TestContext.Progress.WriteLine("Op cases run: " + string.Join(", ", Ran.OrderBy(r => r.Key, StringComparer.Ordinal).Select(r => $"{r.Value} on {r.Key}")));
+    }
+
+    /// <param name="target"><c>cpu-BITS</c>, <c>cuda-emulated-ORDER-COPIES</c> or <c>cuda-emulated-checked</c>.</param>
+    /// <param name="run">Runs the case on a device.</param>
+    private static void On(string target, Func<Device, CaseResult> run)
+    {
+        const string emulated = "cuda-emulated-";
+        CaseResult result;
+        if (target.StartsWith(emulated, StringComparison.Ordinal))
+        {
+            string mode = target[emulated.Length..];
+            using IDisposable setting = mode == "checked" ? Emulated.Checked() : Emulated.InOrder(mode);
+            result = run(Emulated.Device);
+        }
+        else
+        {
+            using var limit = Simd.Limit(int.Parse(target.AsSpan("cpu-".Length)));
+            result = run(Device.Cpu);
+        }
+        Ran.AddOrUpdate(target.StartsWith("cpu", StringComparison.Ordinal) ? "cpu" : "cuda-emulated", 1, (_, n) => n + 1);
         Assert.That(result.Problem, Is.Null);
     }
 
-    private static IEnumerable<TestCaseData> Grid(string kind, Func<OpCase, bool> wanted)
+    private static IEnumerable<TestCaseData> Grid(string kind, Func<OpCase, bool> wanted) =>
+        from test in CaseRunner.AllCases
+        where !test.BenchmarkOnly && wanted(test)
+        from target in Targets(test)
+        select new TestCaseData(test, target).SetArgDisplayNames(kind, test.ToString(), target);
+
+    private static IEnumerable<string> Targets(OpCase test)
     {
-        foreach (OpCase test in CaseRunner.AllCases.Where(c => !c.BenchmarkOnly && wanted(c)))
-            foreach (int bits in new[] { 128, 256, 512 }.Where(b => b <= Simd.HardwareBits))
-                yield return new TestCaseData(test, bits).SetArgDisplayNames(kind, test.ToString(), $"cpu-{bits}");
+        foreach (int bits in new[] { 128, 256, 512 }.Where(b => b <= Simd.HardwareBits)) yield return $"cpu-{bits}";
+        if (!CudaOps.Names.Contains(CudaOps.NameOf(test.Op))) yield break;
+        bool thorough = CudaOps.NameOf(test.Op) == "ntxent" && test.Inputs.Sum(i => i.Shape.Count) <= SmallCaseElements;
+        string[] orders = thorough ? Emulated.Orders : [Emulated.Orders[0], Emulated.Orders[3]];
+        foreach (string order in orders) yield return $"cuda-emulated-{order}";
+        if (thorough) yield return "cuda-emulated-checked";
     }
+}
+
+/// <summary>
+/// Which ops have CUDA kernels, by the convention of the ops: XOp has a class XOp.Cuda, and its cases are named x or
+/// with hyphens.
+/// </summary>
+internal static class CudaOps
+{
+    internal static readonly IReadOnlySet<string> Names = typeof(Device).Assembly.GetTypes()
+        .Where(t => t.IsNested && t.Name == "Cuda" && t.DeclaringType!.Name.EndsWith("Op", StringComparison.Ordinal))
+        .Select(t => NameOf(t.DeclaringType!.Name[..^2]))
+        .ToHashSet();
+
+    internal static string NameOf(string op) => op.Replace("-", "").Replace("_", "").ToLowerInvariant();
 }

@@ -26,6 +26,9 @@ public sealed class CpuDevice : Device
     internal CpuMemoryPool Pool => _pool;
 
     /// <inheritdoc/>
+    public override string Description => $"{Threads} thread{(Threads == 1 ? "" : "s")}, SIMD of {Simd.HardwareBits} bits";
+
+    /// <inheritdoc/>
     public override MemoryStatistics Memory => _pool.Statistics;
 
     /// <inheritdoc/>

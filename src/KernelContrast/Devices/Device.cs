@@ -7,7 +7,7 @@ namespace KernelContrast;
 /// <c>cuda-emulated</c> (the same kernels and launch code on the emulated driver).
 /// </summary>
 /// <remarks>Only <c>Ops/*.Cpu.cs</c>, <c>Ops/*.Cuda.cs</c> and this folder know which device they are on.</remarks>
-public abstract class Device
+public abstract partial class Device
 {
     private protected Device(string name) => Name = name;
 

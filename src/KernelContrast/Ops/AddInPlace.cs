@@ -9,7 +9,7 @@ internal static partial class AddInPlaceOp
         internal abstract void AddInPlace(Tensor sum, Tensor term);
     }
 
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
+    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
 
     /// <summary>The sum of two gradients, taking both over; in place when nobody else looks at the first.</summary>
     internal static Tensor Sum(Tensor sum, Tensor term)

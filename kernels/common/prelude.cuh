@@ -1,0 +1,15 @@
+// The only header a kernel includes. One kernel source compiles under nvcc and NVRTC for the device, and under g++ for
+// the emulated driver; what differs between the two is here and nowhere else.
+//
+//   device.cuh        the device side: macros and inline PTX
+//   emulated.cuh      the emulated side: the same names on bindings/emulator
+//   collectives.cuh   reductions over a warp and a block, for both
+#pragma once
+
+#ifdef KCE_EMULATED
+#include "common/emulated.cuh"
+#else
+#include "common/device.cuh"
+#endif
+
+#include "common/collectives.cuh"

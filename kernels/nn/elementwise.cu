@@ -1,0 +1,12 @@
+// Elementwise ops on dense arrays. Launched by Ops/AddInPlace.Cuda.cs.
+#include "common/prelude.cuh"
+
+// sum[i] += term[i], i < count. Accumulates. Any grid: each thread takes every (grid size)-th element.
+extern "C" __global__ void __launch_bounds__(256) add_in_place(float* __restrict__ sum,        // [count]
+                                                               const float* __restrict__ term, // [count]
+                                                               int64_t count)
+{
+    const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
+    for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += stride)
+        sum[i] += term[i];
+}

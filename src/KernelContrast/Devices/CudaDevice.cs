@@ -1,0 +1,161 @@
+using System.Text;
+using KernelContrast.Interop;
+
+namespace KernelContrast.Devices;
+
+/// <summary>
+/// A GPU through the CUDA driver API, or the emulated driver in its place. Works in the device's primary context, on a
+/// stream of its own: memory, copies and kernels all go through that one stream, so they happen in the order of the
+/// calls.
+/// </summary>
+public sealed unsafe class CudaDevice : Device
+{
+    private static readonly Lock OpenGuard = new();
+    private static readonly Dictionary<string, CudaDevice> Opened = [];
+
+    private readonly CudaContextHandle _context;
+    private readonly CudaStreamHandle _stream;
+    private readonly CudaMemoryPool _pool;
+    private readonly KernelLibrary _kernels;
+
+    private CudaDevice(CudaDriverKind kind, int ordinal) : base(NameOf(kind, ordinal))
+    {
+        Kind = kind;
+        CudaException.Check(CudaDriver.cuDeviceGetCount(out int count));
+        if (ordinal >= count)
+            throw new ArgumentException($"There is no device '{Name}': the driver has {count} GPU{(count == 1 ? "" : "s")}, counted from 0.");
+        CudaException.Check(CudaDriver.cuDeviceGet(out int device, ordinal));
+        Span<byte> text = stackalloc byte[256];
+        fixed (byte* p = text) CudaException.Check(CudaDriver.cuDeviceGetName(p, text.Length, device));
+        string gpu = Encoding.UTF8.GetString(text[..text.IndexOf((byte)0)]);
+        CudaException.Check(CudaDriver.cuDeviceTotalMem_v2(out nuint memory, device));
+        CudaException.Check(CudaDriver.cuDriverGetVersion(out int version));
+        ComputeCapability = (Attribute(CudaDriver.ComputeCapabilityMajor), Attribute(CudaDriver.ComputeCapabilityMinor));
+        SharedBytesPerBlock = Attribute(CudaDriver.MaxSharedMemoryPerBlockOptin);
+        Description = kind == CudaDriverKind.Emulated ? $"{gpu} ({CudaLibrary.Path})"
+            : $"{gpu}, compute capability {ComputeCapability.Major}.{ComputeCapability.Minor}, {memory / (double)(1 << 30):F1} GiB, driver for CUDA {version / 1000}.{version % 1000 / 10}";
+
+        _context = new CudaContextHandle(device);
+        MakeCurrent();
+        _stream = new CudaStreamHandle();
+        _pool = new CudaMemoryPool(this);
+        _kernels = new KernelLibrary(this);
+
+        int Attribute(int attribute)
+        {
+            CudaException.Check(CudaDriver.cuDeviceGetAttribute(out int value, attribute, device));
+            return value;
+        }
+    }
+
+    internal static CudaDevice Open(CudaDriverKind kind, int ordinal)
+    {
+        lock (OpenGuard)
+        {
+            string name = NameOf(kind, ordinal);
+            if (Opened.TryGetValue(name, out CudaDevice? device)) return device;
+            CudaLibrary.Use(kind);
+            CudaException.Check(CudaDriver.cuInit(0));
+            return Opened[name] = new CudaDevice(kind, ordinal);
+        }
+    }
+
+    internal static string NameOf(CudaDriverKind kind, int ordinal) =>
+        kind == CudaDriverKind.Emulated ? "cuda-emulated" : ordinal == 0 ? "cuda" : $"cuda:{ordinal}";
+
+    /// <summary>Whether kernels run on a GPU or on the emulated driver.</summary>
+    public CudaDriverKind Kind { get; }
+
+    /// <inheritdoc/>
+    public override string Description { get; }
+
+    /// <summary>The GPU's compute capability; 8.0 on the emulated driver.</summary>
+    public (int Major, int Minor) ComputeCapability { get; }
+
+    /// <summary>Shared memory a block can have, in bytes.</summary>
+    public int SharedBytesPerBlock { get; }
+
+    /// <summary>The CUstream every op of this device is issued to.</summary>
+    public nint Stream => _stream.DangerousGetHandle();
+
+    /// <summary>The device's primary CUcontext.</summary>
+    public nint Context => _context.DangerousGetHandle();
+
+    internal KernelLibrary Kernels => _kernels;
+
+    internal CudaMemoryPool Pool => _pool;
+
+    /// <inheritdoc/>
+    public override MemoryStatistics Memory => _pool.Statistics;
+
+    /// <inheritdoc/>
+    public override void ReleaseUnusedMemory() => _pool.Trim();
+
+    /// <inheritdoc/>
+    public override void Synchronize()
+    {
+        MakeCurrent();
+        CudaException.Check(CudaDriver.cuStreamSynchronize(Stream));
+    }
+
+    /// <summary>Before every driver call: contexts are current per thread, and other libraries change them too.</summary>
+    internal void MakeCurrent() => CudaException.Check(CudaDriver.cuCtxSetCurrent(Context));
+
+    internal override DeviceBuffer Allocate(long bytes) => new CudaBuffer(this, _pool.Rent(bytes, out long reserved), bytes, reserved);
+
+    internal override void CopyFromHost(DeviceBuffer destination, ReadOnlySpan<byte> source)
+    {
+        if (source.IsEmpty) return;
+        MakeCurrent();
+        fixed (byte* from = source)
+        {
+            CudaException.Check(CudaDriver.cuMemcpyHtoDAsync_v2((ulong)destination.Pointer, from, (nuint)source.Length, Stream));
+            CudaException.Check(CudaDriver.cuStreamSynchronize(Stream)); // the source may move once it is unpinned
+        }
+    }
+
+    internal override void CopyToHost(Span<byte> destination, DeviceBuffer source)
+    {
+        if (destination.IsEmpty) return;
+        MakeCurrent();
+        fixed (byte* to = destination)
+        {
+            CudaException.Check(CudaDriver.cuMemcpyDtoHAsync_v2(to, (ulong)source.Pointer, (nuint)destination.Length, Stream));
+            CudaException.Check(CudaDriver.cuStreamSynchronize(Stream));
+        }
+    }
+
+    internal override void Copy(DeviceBuffer destination, DeviceBuffer source, long bytes)
+    {
+        if (bytes == 0) return;
+        MakeCurrent();
+        CudaException.Check(CudaDriver.cuMemcpyDtoDAsync_v2((ulong)destination.Pointer, (ulong)source.Pointer, (nuint)bytes, Stream));
+    }
+
+    internal override void Clear(DeviceBuffer buffer, long bytes)
+    {
+        if (bytes == 0) return;
+        MakeCurrent();
+        CudaException.Check(CudaDriver.cuMemsetD8Async((ulong)buffer.Pointer, 0, (nuint)bytes, Stream));
+    }
+
+    internal override TKernels Pick<TKernels, TCpu, TCuda>() => Instance<TCuda>.Value;
+
+    internal override TKernels Pick<TKernels, TCpu>()
+    {
+        // The kernels of op X are XOp.Kernels.
+        string op = typeof(TKernels).DeclaringType?.Name ?? typeof(TKernels).Name;
+        if (op.EndsWith("Op", StringComparison.Ordinal)) op = op[..^2];
+        throw new NotSupportedException($"{op} runs on cpu only as yet, and was asked to run on {Name}. Move its inputs with To(Device.Cpu), or use --device cpu.");
+    }
+
+    private static class Instance<T> where T : new()
+    {
+        internal static readonly T Value = new();
+    }
+
+    private sealed class CudaBuffer(CudaDevice device, nint pointer, long bytes, long reserved) : DeviceBuffer(device, pointer, bytes)
+    {
+        private protected override void Free(nint pointer) => ((CudaDevice)Device)._pool.Return(pointer, Bytes, reserved);
+    }
+}

@@ -1,0 +1,94 @@
+using KernelContrast.Interop;
+
+namespace KernelContrast.Devices;
+
+/// <summary>
+/// A kernel of <c>kernels/</c> by name: <c>new("contrast/nt_xent", "nt_xent_loss")</c>. Ops keep theirs in static
+/// fields; it is found on a device at its first launch there.
+/// </summary>
+/// <param name="module">The kernel file below <c>kernels/</c>, without its ending.</param>
+/// <param name="name">The kernel's name in the file.</param>
+internal sealed unsafe class CudaKernel(string module, string name)
+{
+    private static int _count;
+
+    internal string Module { get; } = module;
+
+    internal string Name { get; } = name;
+
+    /// <summary>Place in each device's table of functions.</summary>
+    internal int Index { get; } = Interlocked.Increment(ref _count) - 1;
+
+    /// <summary>
+    /// Issues the kernel to the device's stream. Arguments are in the order of the kernel's parameters; their sizes are
+    /// checked against it. Allocates nothing.
+    /// </summary>
+    /// <exception cref="ArgumentException">Number or size of the arguments is not the kernel's.</exception>
+    /// <exception cref="CudaException">The driver refuses the launch.</exception>
+    internal void Launch(Device device, LaunchShape shape, params ReadOnlySpan<KernelArgument> arguments)
+    {
+        var cuda = (CudaDevice)device;
+        cuda.MakeCurrent();
+        CudaFunction function = cuda.Kernels.Find(this);
+        function.CheckArguments(arguments);
+        if (shape.SharedBytes > function.DynamicSharedLimit) function.RaiseDynamicShared(shape.SharedBytes);
+
+        ulong* values = stackalloc ulong[arguments.Length];
+        void** pointers = stackalloc void*[arguments.Length];
+        for (int i = 0; i < arguments.Length; i++)
+        {
+            values[i] = arguments[i].Bits;
+            pointers[i] = values + i;
+        }
+        int result = CudaDriver.cuLaunchKernel(function.Handle,
+            (uint)shape.GridX, (uint)shape.GridY, (uint)shape.GridZ, (uint)shape.Block, 1, 1,
+            (uint)shape.SharedBytes, cuda.Stream, pointers, null);
+        arguments.KeepAlive();
+        if (result != 0) CudaException.Throw(result, Name);
+    }
+}
+
+/// <summary>How many blocks of how many threads, and how much dynamic shared memory each block gets.</summary>
+internal readonly record struct LaunchShape(int GridX, int Block, int GridY = 1, int GridZ = 1, int SharedBytes = 0)
+{
+    /// <summary>Blocks of one thread per item, up to a limit: for kernels whose threads take every n-th item.</summary>
+    internal static LaunchShape GridStride(long items, int block, int mostBlocks = 4096) =>
+        new((int)Math.Clamp((items + block - 1) / block, 1, mostBlocks), block);
+}
+
+/// <summary>A kernel found on a device.</summary>
+internal sealed class CudaFunction
+{
+    private readonly string _name;
+    private readonly int[]? _sizes;
+
+    internal CudaFunction(string name, nint handle)
+    {
+        _name = name;
+        Handle = handle;
+        if (!CudaDriver.HasParamInfo) return; // drivers before CUDA 12.4
+        var sizes = new List<int>();
+        while (CudaDriver.cuFuncGetParamInfo(handle, (nuint)sizes.Count, out _, out nuint size) == 0) sizes.Add((int)size);
+        _sizes = [.. sizes];
+    }
+
+    internal nint Handle { get; }
+
+    internal int DynamicSharedLimit { get; private set; } = 48 << 10;
+
+    internal void RaiseDynamicShared(int bytes)
+    {
+        CudaException.Check(CudaDriver.cuFuncSetAttribute(Handle, CudaDriver.MaxDynamicSharedSizeBytes, bytes), _name);
+        DynamicSharedLimit = bytes;
+    }
+
+    internal void CheckArguments(ReadOnlySpan<KernelArgument> arguments)
+    {
+        if (_sizes is null) return;
+        if (arguments.Length != _sizes.Length)
+            throw new ArgumentException($"{_name} has {_sizes.Length} parameters, but the launch gives {arguments.Length} arguments.");
+        for (int i = 0; i < _sizes.Length; i++)
+            if (arguments[i].Size != _sizes[i])
+                throw new ArgumentException($"{_name}: parameter {i} has {_sizes[i]} bytes in the kernel, but {arguments[i].Size} in the launch.");
+    }
+}
