@@ -172,7 +172,7 @@ public static class CaseRunner
             else
             {
                 double bound = tolerance.Relative * Math.Max(Math.Abs(e), scale?[i] ?? 0) + tolerance.Absolute * (scale is null ? rms : 0);
-                ratio = a == e ? 0 : Math.Abs(a - e) / bound;
+                ratio = a == e ? 0 : Math.Abs(a - e) / Math.Max(bound, tolerance.Floor);
             }
             if (!(ratio <= 1)) wrong++;
             if (!(ratio <= worst))

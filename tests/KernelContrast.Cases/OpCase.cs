@@ -53,8 +53,8 @@ public sealed class OpCase
     public override string ToString() => $"{Op}: {Name}";
 }
 
-/// <summary>|actual − expected| ≤ Relative·|expected| + Absolute·(root mean square of expected).</summary>
-public readonly record struct Tolerance(double Relative, double Absolute);
+/// <summary>|actual − expected| ≤ max(Relative·|expected| + Absolute·(root mean square of expected), Floor).</summary>
+public readonly record struct Tolerance(double Relative, double Absolute, double Floor = 0);
 
 /// <summary>Gives cases. Found by reflection: a new op's cases are a new file.</summary>
 public interface ICaseSource
