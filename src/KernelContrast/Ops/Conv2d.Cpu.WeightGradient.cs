@@ -9,8 +9,8 @@ internal static partial class Conv2dOp
     private unsafe struct SumTile
     {
         internal float* Input, GradY, Sums;
-        internal nint InputRowStride, GradRowStride, InputStep, GradStep;
-        internal int Rows, Columns;
+        internal nint InputImageStride, GradImageStride, InputRowStride, GradRowStride, InputStep, GradStep;
+        internal int Images, Rows, Columns;
     }
 
     internal sealed unsafe partial class Cpu
@@ -71,22 +71,24 @@ internal static partial class Conv2dOp
                         for (int r = 0; r < g.KernelHeight; r++)
                             for (int strip = 0; strip < strips; strip++)
                                 for (int block = 0; block < blocks; block++, sum += places * lanes)
-                                    for (int n = 0; n < count; n++)
+                                {
+                                    var t = new SumTile
                                     {
-                                        var t = new SumTile
-                                        {
-                                            Input = padded[worker] + n * imageFloats + (long)r * paddedWidth * g.Channels + strip * places,
-                                            GradY = gradients + n * gradFloats + block * lanes,
-                                            Sums = sum,
-                                            InputRowStride = g.Stride * paddedWidth * g.Channels,
-                                            GradRowStride = g.OutWidth * filters,
-                                            InputStep = g.Stride * g.Channels,
-                                            GradStep = filters,
-                                            Rows = g.OutHeight,
-                                            Columns = g.OutWidth,
-                                        };
-                                        tile(in t);
-                                    }
+                                        Input = padded[worker] + (long)r * paddedWidth * g.Channels + strip * places,
+                                        GradY = gradients + block * lanes,
+                                        Sums = sum,
+                                        InputImageStride = (nint)imageFloats,
+                                        GradImageStride = (nint)gradFloats,
+                                        InputRowStride = g.Stride * paddedWidth * g.Channels,
+                                        GradRowStride = g.OutWidth * filters,
+                                        InputStep = g.Stride * g.Channels,
+                                        GradStep = filters,
+                                        Images = count,
+                                        Rows = g.OutHeight,
+                                        Columns = g.OutWidth,
+                                    };
+                                    tile(in t);
+                                }
                     }
                 });
                 Collect(cpu, gradWeight.Floats, sums, sumFloats, parts, g, strips, blocks, places, lanes);
@@ -160,10 +162,11 @@ internal static partial class Conv2dOp
         private static void Sum12x2<T>(in SumTile t) where T : struct, ISimd<T>
         {
             T c0_0 = T.Load(t.Sums + 0 * T.Width), c0_1 = T.Load(t.Sums + 1 * T.Width), c1_0 = T.Load(t.Sums + 2 * T.Width), c1_1 = T.Load(t.Sums + 3 * T.Width), c2_0 = T.Load(t.Sums + 4 * T.Width), c2_1 = T.Load(t.Sums + 5 * T.Width), c3_0 = T.Load(t.Sums + 6 * T.Width), c3_1 = T.Load(t.Sums + 7 * T.Width), c4_0 = T.Load(t.Sums + 8 * T.Width), c4_1 = T.Load(t.Sums + 9 * T.Width), c5_0 = T.Load(t.Sums + 10 * T.Width), c5_1 = T.Load(t.Sums + 11 * T.Width), c6_0 = T.Load(t.Sums + 12 * T.Width), c6_1 = T.Load(t.Sums + 13 * T.Width), c7_0 = T.Load(t.Sums + 14 * T.Width), c7_1 = T.Load(t.Sums + 15 * T.Width), c8_0 = T.Load(t.Sums + 16 * T.Width), c8_1 = T.Load(t.Sums + 17 * T.Width), c9_0 = T.Load(t.Sums + 18 * T.Width), c9_1 = T.Load(t.Sums + 19 * T.Width), c10_0 = T.Load(t.Sums + 20 * T.Width), c10_1 = T.Load(t.Sums + 21 * T.Width), c11_0 = T.Load(t.Sums + 22 * T.Width), c11_1 = T.Load(t.Sums + 23 * T.Width);
-            for (int row = 0; row < t.Rows; row++)
+            for (int line = 0; line < t.Images * t.Rows; line++)
             {
-                float* a = t.Input + row * t.InputRowStride;
-                float* g = t.GradY + row * t.GradRowStride;
+                int image = line / t.Rows, row = line % t.Rows;
+                float* a = t.Input + image * t.InputImageStride + row * t.InputRowStride;
+                float* g = t.GradY + image * t.GradImageStride + row * t.GradRowStride;
                 for (int pixel = t.Columns; pixel > 0; pixel--)
                 {
                     T g0 = T.Load(g);
@@ -203,10 +206,11 @@ internal static partial class Conv2dOp
         private static void Sum12x1<T>(in SumTile t) where T : struct, ISimd<T>
         {
             T c0_0 = T.Load(t.Sums + 0 * T.Width), c1_0 = T.Load(t.Sums + 1 * T.Width), c2_0 = T.Load(t.Sums + 2 * T.Width), c3_0 = T.Load(t.Sums + 3 * T.Width), c4_0 = T.Load(t.Sums + 4 * T.Width), c5_0 = T.Load(t.Sums + 5 * T.Width), c6_0 = T.Load(t.Sums + 6 * T.Width), c7_0 = T.Load(t.Sums + 7 * T.Width), c8_0 = T.Load(t.Sums + 8 * T.Width), c9_0 = T.Load(t.Sums + 9 * T.Width), c10_0 = T.Load(t.Sums + 10 * T.Width), c11_0 = T.Load(t.Sums + 11 * T.Width);
-            for (int row = 0; row < t.Rows; row++)
+            for (int line = 0; line < t.Images * t.Rows; line++)
             {
-                float* a = t.Input + row * t.InputRowStride;
-                float* g = t.GradY + row * t.GradRowStride;
+                int image = line / t.Rows, row = line % t.Rows;
+                float* a = t.Input + image * t.InputImageStride + row * t.InputRowStride;
+                float* g = t.GradY + image * t.GradImageStride + row * t.GradRowStride;
                 for (int pixel = t.Columns; pixel > 0; pixel--)
                 {
                     T g0 = T.Load(g);
@@ -245,10 +249,11 @@ internal static partial class Conv2dOp
         private static void Sum6x2<T>(in SumTile t) where T : struct, ISimd<T>
         {
             T c0_0 = T.Load(t.Sums + 0 * T.Width), c0_1 = T.Load(t.Sums + 1 * T.Width), c1_0 = T.Load(t.Sums + 2 * T.Width), c1_1 = T.Load(t.Sums + 3 * T.Width), c2_0 = T.Load(t.Sums + 4 * T.Width), c2_1 = T.Load(t.Sums + 5 * T.Width), c3_0 = T.Load(t.Sums + 6 * T.Width), c3_1 = T.Load(t.Sums + 7 * T.Width), c4_0 = T.Load(t.Sums + 8 * T.Width), c4_1 = T.Load(t.Sums + 9 * T.Width), c5_0 = T.Load(t.Sums + 10 * T.Width), c5_1 = T.Load(t.Sums + 11 * T.Width);
-            for (int row = 0; row < t.Rows; row++)
+            for (int line = 0; line < t.Images * t.Rows; line++)
             {
-                float* a = t.Input + row * t.InputRowStride;
-                float* g = t.GradY + row * t.GradRowStride;
+                int image = line / t.Rows, row = line % t.Rows;
+                float* a = t.Input + image * t.InputImageStride + row * t.InputRowStride;
+                float* g = t.GradY + image * t.GradImageStride + row * t.GradRowStride;
                 for (int pixel = t.Columns; pixel > 0; pixel--)
                 {
                     T g0 = T.Load(g);
@@ -276,10 +281,11 @@ internal static partial class Conv2dOp
         private static void Sum4x2<T>(in SumTile t) where T : struct, ISimd<T>
         {
             T c0_0 = T.Load(t.Sums + 0 * T.Width), c0_1 = T.Load(t.Sums + 1 * T.Width), c1_0 = T.Load(t.Sums + 2 * T.Width), c1_1 = T.Load(t.Sums + 3 * T.Width), c2_0 = T.Load(t.Sums + 4 * T.Width), c2_1 = T.Load(t.Sums + 5 * T.Width), c3_0 = T.Load(t.Sums + 6 * T.Width), c3_1 = T.Load(t.Sums + 7 * T.Width);
-            for (int row = 0; row < t.Rows; row++)
+            for (int line = 0; line < t.Images * t.Rows; line++)
             {
-                float* a = t.Input + row * t.InputRowStride;
-                float* g = t.GradY + row * t.GradRowStride;
+                int image = line / t.Rows, row = line % t.Rows;
+                float* a = t.Input + image * t.InputImageStride + row * t.InputRowStride;
+                float* g = t.GradY + image * t.GradImageStride + row * t.GradRowStride;
                 for (int pixel = t.Columns; pixel > 0; pixel--)
                 {
                     T g0 = T.Load(g);
@@ -303,10 +309,11 @@ internal static partial class Conv2dOp
         private static void Sum4x1<T>(in SumTile t) where T : struct, ISimd<T>
         {
             T c0_0 = T.Load(t.Sums + 0 * T.Width), c1_0 = T.Load(t.Sums + 1 * T.Width), c2_0 = T.Load(t.Sums + 2 * T.Width), c3_0 = T.Load(t.Sums + 3 * T.Width);
-            for (int row = 0; row < t.Rows; row++)
+            for (int line = 0; line < t.Images * t.Rows; line++)
             {
-                float* a = t.Input + row * t.InputRowStride;
-                float* g = t.GradY + row * t.GradRowStride;
+                int image = line / t.Rows, row = line % t.Rows;
+                float* a = t.Input + image * t.InputImageStride + row * t.InputRowStride;
+                float* g = t.GradY + image * t.GradImageStride + row * t.GradRowStride;
                 for (int pixel = t.Columns; pixel > 0; pixel--)
                 {
                     T g0 = T.Load(g);
