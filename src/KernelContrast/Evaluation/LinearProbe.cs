@@ -174,7 +174,7 @@ public sealed class LinearProbe
                 loss[s] += here;
                 best = Math.Min(best, here);
                 // Clearly past the best: weaker ones only overfit more, and are the slowest to fit.
-                if (options.Folds == 1 && here > 1.05 * best)
+                if (options.Folds == 1 && here > 1.005 * best)
                 {
                     loss.AsSpan(s + 1).Fill(double.PositiveInfinity);
                     break;

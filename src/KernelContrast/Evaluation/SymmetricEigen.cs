@@ -137,12 +137,16 @@ public static class SymmetricEigen
     private static void Diagonalise(double[] d, double[] e, double[]? vectors)
     {
         int n = d.Length;
+        // Couplings below the rounding of the whole matrix are none. Held against their two neighbours alone, those
+        // between the eigenvalues that are zero but for rounding would never vanish.
+        double negligible = 0;
+        for (int i = 0; i < n; i++) negligible = Math.Max(negligible, 1.1e-16 * (Math.Abs(d[i]) + Math.Abs(e[i])));
         for (int low = 0; low < n; low++)
         {
             for (int sweep = 0; ; sweep++)
             {
                 int high = low;
-                while (high < n - 1 && Math.Abs(e[high]) > double.Epsilon + 1.1e-16 * (Math.Abs(d[high]) + Math.Abs(d[high + 1]))) high++;
+                while (high < n - 1 && Math.Abs(e[high]) > negligible) high++;
                 if (high == low) break;
                 if (sweep == MostSweeps)
                     throw new ArithmeticException("The eigenvalue iteration did not converge; scale the matrix to entries near 1.");
