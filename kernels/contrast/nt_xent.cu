@@ -1,21 +1,22 @@
 // NT-Xent (SimCLR, Chen et al. 2020, eq. 1) in float32, streaming: similarities live in tiles, never as a matrix.
 //
-//   z_i = h_i / |h_i|                        an all-zero row stays zero
-//   t_ij = (z_i . z_j - 1) / tau             shifted logit, at most about 0
-//   log_sum_i = log sum_{j != i} exp(t_ij)
-//   loss = mean_i (log_sum_i - t_i,p(i))     p(i): the other view of row i
+//   z_i = h_i / |h_i|, s_ij = z_i . z_j      an all-zero row stays zero
+//   E_ij = exp((s_ij - m_i) / tau)           j != i, for any shift m_i
+//   N_i = sum_{j != i, p} E_ij               the negatives; p = p(i) is the other view of row i
+//   loss = mean_i log(1 + N_i / E_ip)
 //
+//   r_i = 1 / (E_ip + N_i), share_i = N_i r_i
 //   d loss / d z_i = 1/(rows tau) sum_{j != i} w_ij z_j
-//   w_ij = exp(t_ij - log_sum_i) + exp(t_ij - log_sum_j) - 2 [j = p(i)]
+//   w_ij = E_ij r_i + E_ji r_j,  w_ip = -(share_i + share_p)
 //   d loss / d h_i = (g - z_i (z_i . g)) / |h_i|,  g = d loss / d z_i
 //
-// The -2 belongs into the tile's weight: for close pairs at small tau it cancels the softmax terms to a small rest,
-// which a separate subtraction would bury in rounding.
+// w_ip is E_ip r_i + E_pi r_p - 2 written through the negatives: of a pair that has converged little is left of that
+// difference, and less of its digits.
 //
 // Layout: `rows` embeddings of `dim` floats; the pairs are rows i and i + rows/2, or, `interleaved`, 2i and 2i + 1.
-// Saved for backward: z, norm and log_sum, rows * (dim + 2) floats.
-// Shift: with tau >= 0.023 exp(t) cannot underflow, so nothing is subtracted and exp(t_ij) serves row i and row j.
-// Below (`online`), each thread keeps a running maximum.
+// Saved for backward: z and four numbers per row, rows * (dim + 4) floats.
+// Shift: with tau >= 0.023 exp((s - 1) / tau) cannot underflow, so m = 1 serves all rows, and one exponential serves
+// row i and row j. Below (`online`), m_i is the row's greatest similarity, which each thread keeps up as it goes.
 // Work: one tile row per block, columns cut into stripes that fill the device; the stripes' partial results are folded
 // in a fixed order, so that every run gives the same bits. 2 rows^2 dim FLOPs forward, 4 backward.
 // Launched by Ops/NtXent.Cuda.cs, in the order of this file. Everything overwrites its outputs.
@@ -26,6 +27,7 @@ constexpr int Depth = 32;      // of dim per step of its product
 constexpr int Pitch = Tile + 4; // of a tile's lines in shared memory: keeps them 16-byte aligned, spreads the banks
 constexpr int Threads = 256;   // 16 x 16, each with 4 x 4 elements of a tile
 constexpr int RowsPerBlock = Threads / 32; // of the kernels that give each row a warp
+constexpr float LargestFloat = 3.402823466e38f;
 
 // The other view of row i.
 DEV int partner(int i, int rows, int interleaved)
@@ -84,31 +86,34 @@ DEV void similarity_tile(float (&similarity)[4][4], float (*stage)[Pitch], const
     if (k0 < dim) add_step<true>(similarity, stage, z, row0, column0, k0, rows, dim);
 }
 
-// exp(from - to), and 1 where both are -infinity: nothing was summed yet.
-DEV float rescale(float from, float to) { return from == to ? 1.0f : expf(from - to); }
-
-// A sum of exponentials relative to their maximum: sum = Sum exp(t - maximum).
+// A sum of exponentials relative to the greatest similarity seen: sum = Sum exp((s - maximum) / tau).
 struct ExpSum
 {
     float maximum, sum;
 };
 
-DEV ExpSum merge(ExpSum a, ExpSum b)
+// The sum relative to another maximum. Both may be -infinity: nothing was summed yet.
+DEV float relative_to(float maximum, ExpSum sum, float inv_temperature)
 {
-    const float maximum = max_op(a.maximum, b.maximum);
-    return {maximum, a.sum * rescale(a.maximum, maximum) + b.sum * rescale(b.maximum, maximum)};
+    return sum.maximum == maximum ? sum.sum : sum.sum * expf((sum.maximum - maximum) * inv_temperature);
 }
 
-// z = h / |h| and norm = |h|. The row is divided by its greatest magnitude first, so that no square over- or
-// underflows and only an all-zero row counts as zero. A warp per row.
-extern "C" __global__ void __launch_bounds__(Threads) nt_xent_normalise(float* __restrict__ z,       // [rows, dim]
-                                                                        float* __restrict__ norm,    // [rows]
-                                                                        const float* __restrict__ h, // [rows, h_stride]
-                                                                        int64_t h_stride, int rows, int dim)
+DEV ExpSum merge(ExpSum a, ExpSum b, float inv_temperature)
+{
+    const float maximum = max_op(a.maximum, b.maximum);
+    return {maximum, relative_to(maximum, a, inv_temperature) + relative_to(maximum, b, inv_temperature)};
+}
+
+// z = h / |h| and inverse_norm = 1 / |h|, but at most the largest float, and 0 for an all-zero row. The row is divided
+// by its greatest magnitude first, so that no square over- or underflows. A warp per row.
+extern "C" __global__ void __launch_bounds__(Threads) nt_xent_normalise(float* __restrict__ z,            // [rows, dim]
+                                                                        float* __restrict__ inverse_norm, // [rows]
+                                                                        const float* __restrict__ h,      // [rows, dim]
+                                                                        int rows, int dim)
 {
     const int lane = threadIdx.x % 32, row = blockIdx.x * RowsPerBlock + threadIdx.x / 32;
     if (row >= rows) return; // with its whole warp
-    const float* from = h + row * h_stride;
+    const float* from = h + static_cast<int64_t>(row) * dim;
     float* to = z + static_cast<int64_t>(row) * dim;
 
     float largest = 0.0f;
@@ -117,7 +122,7 @@ extern "C" __global__ void __launch_bounds__(Threads) nt_xent_normalise(float* _
     if (largest == 0.0f)
     {
         for (int d = lane; d < dim; d += 32) to[d] = 0.0f;
-        if (lane == 0) norm[row] = 0.0f;
+        if (lane == 0) inverse_norm[row] = 0.0f;
         return;
     }
     float squares = 0.0f;
@@ -126,9 +131,10 @@ extern "C" __global__ void __launch_bounds__(Threads) nt_xent_normalise(float* _
         const float scaled = from[d] / largest;
         squares += scaled * scaled;
     }
-    const float scaled_norm = sqrtf(warp_sum(squares));
+    const float scaled_norm = sqrtf(warp_sum(squares)); // between 1 and sqrt(dim)
     for (int d = lane; d < dim; d += 32) to[d] = from[d] / largest / scaled_norm;
-    if (lane == 0) norm[row] = largest * scaled_norm;
+    const float inverse = 1.0f / scaled_norm / largest;
+    if (lane == 0) inverse_norm[row] = inverse > LargestFloat ? LargestFloat : inverse;
 }
 
 template <bool Online>
@@ -141,12 +147,12 @@ DEV void row_sums(float* partial_maximum, float* partial_sum, float* positive, c
 
     ExpSum sums[4];
 #pragma unroll
-    for (int r = 0; r < 4; r++) sums[r] = {Online ? -INFINITY : 0.0f, 0.0f};
+    for (int r = 0; r < 4; r++) sums[r] = {Online ? -INFINITY : 1.0f, 0.0f};
     for (int tile = stripe * tiles_per_stripe; tile < last_tile; tile++)
     {
         const int column0 = tile * Tile;
-        float logit[4][4];
-        similarity_tile(logit, stage, z, row0, column0, rows, dim);
+        float similarity[4][4];
+        similarity_tile(similarity, stage, z, row0, column0, rows, dim);
 #pragma unroll
         for (int r = 0; r < 4; r++)
         {
@@ -156,10 +162,10 @@ DEV void row_sums(float* partial_maximum, float* partial_sum, float* positive, c
             {
                 const int j = column0 + x + c;
                 if (i >= rows || j >= rows || j == i) continue;
-                const float t = (logit[r][c] - 1.0f) * inv_temperature;
-                if (j == partner(i, rows, interleaved)) positive[i] = t; // one thread of the grid has this pair
-                if (Online) sums[r] = merge(sums[r], {t, 1.0f});
-                else sums[r].sum += expf(t);
+                const float s = similarity[r][c];
+                if (j == partner(i, rows, interleaved)) positive[i] = s; // one thread of the grid has this pair
+                else if (Online) sums[r] = merge(sums[r], {s, 1.0f}, inv_temperature);
+                else sums[r].sum += expf((s - 1.0f) * inv_temperature);
             }
         }
     }
@@ -167,8 +173,8 @@ DEV void row_sums(float* partial_maximum, float* partial_sum, float* positive, c
 #pragma unroll
     for (int r = 0; r < 4; r++)
     {
-        const float maximum = Online ? warp_max<16>(sums[r].maximum) : 0.0f;
-        const float sum = warp_sum<16>(Online ? sums[r].sum * rescale(sums[r].maximum, maximum) : sums[r].sum);
+        const float maximum = Online ? warp_max<16>(sums[r].maximum) : 1.0f;
+        const float sum = warp_sum<16>(relative_to(maximum, sums[r], inv_temperature));
         const int i = row0 + y + r;
         if (x != 0 || i >= rows) continue;
         partial_maximum[static_cast<int64_t>(stripe) * rows + i] = maximum;
@@ -176,7 +182,7 @@ DEV void row_sums(float* partial_maximum, float* partial_sum, float* positive, c
     }
 }
 
-// Every stripe's share of each row's sum of exponentials, and each row's positive logit. Grid: (tiles, stripes).
+// Every stripe's part of each row's negatives, and each row's similarity to its partner. Grid: (tiles, stripes).
 extern "C" __global__ void __launch_bounds__(Threads) nt_xent_row_sums(float* __restrict__ partial_maximum, // [stripes, rows]
                                                                        float* __restrict__ partial_sum,     // [stripes, rows]
                                                                        float* __restrict__ positive,        // [rows]
@@ -193,25 +199,33 @@ extern "C" __global__ void __launch_bounds__(Threads) nt_xent_row_sums(float* __
 
 // Folds the stripes, first to last, and takes the mean in double precision. One block.
 extern "C" __global__ void __launch_bounds__(Threads) nt_xent_loss(float* __restrict__ loss,                  // []
-                                                                   float* __restrict__ log_sum,               // [rows]
+                                                                   float* __restrict__ shift,                 // [rows] m
+                                                                   float* __restrict__ inverse_sum,           // [rows] r
+                                                                   float* __restrict__ negative_share,        // [rows]
                                                                    const float* __restrict__ partial_maximum, // [stripes, rows]
                                                                    const float* __restrict__ partial_sum,     // [stripes, rows]
                                                                    const float* __restrict__ positive,        // [rows]
-                                                                   int rows, int stripes)
+                                                                   float inv_temperature, int rows, int online, int stripes)
 {
     SHARED(double, scratch, [Threads / 32]);
     double total = 0;
     for (int i = threadIdx.x; i < rows; i += Threads)
     {
-        ExpSum sum = {partial_maximum[i], partial_sum[i]};
+        ExpSum negatives = {partial_maximum[i], partial_sum[i]};
         for (int s = 1; s < stripes; s++)
         {
             const int64_t at = static_cast<int64_t>(s) * rows + i;
-            sum = merge(sum, {partial_maximum[at], partial_sum[at]});
+            negatives = merge(negatives, {partial_maximum[at], partial_sum[at]}, inv_temperature);
         }
-        const float row_log_sum = sum.maximum + logf(sum.sum);
-        log_sum[i] = row_log_sum;
-        total += row_log_sum - positive[i];
+        const float m = online ? max_op(negatives.maximum, positive[i]) : 1.0f;
+        const float sum_negatives = relative_to(m, negatives, inv_temperature);
+        const float logit = (positive[i] - m) * inv_temperature, sum = expf(logit) + sum_negatives;
+        // Once the positive outweighs the negatives, log1p keeps the digits of what is left.
+        const float ratio = sum_negatives / expf(logit);
+        total += ratio < 1.0f ? log1pf(ratio) : logf(sum) - logit;
+        shift[i] = m;
+        inverse_sum[i] = 1.0f / sum;
+        negative_share[i] = sum_negatives / sum;
     }
     total = block_sum(total, scratch);
     if (threadIdx.x == 0) loss[0] = static_cast<float>(total / rows);
@@ -219,31 +233,25 @@ extern "C" __global__ void __launch_bounds__(Threads) nt_xent_loss(float* __rest
 
 // w_ij of this thread's 4 x 4 elements, transposed into weights[column][row]; zero on the diagonal and past the end.
 template <bool Online>
-DEV void store_weights(float (*weights)[Pitch], const float (&similarity)[4][4], const float* log_sum, float inv_temperature,
-                       int row0, int column0, int rows, int interleaved)
+DEV void store_weights(float (*weights)[Pitch], const float (&similarity)[4][4], const float* shift, const float* inverse_sum,
+                       const float* negative_share, float inv_temperature, int row0, int column0, int rows, int interleaved)
 {
     const int x = threadIdx.x % 16 * 4, y = threadIdx.x / 16 * 4;
-    float row_log_sum[4], row_factor[4];
-#pragma unroll
-    for (int r = 0; r < 4; r++)
-    {
-        row_log_sum[r] = log_sum[min(row0 + y + r, rows - 1)];
-        row_factor[r] = Online ? 0.0f : expf(-row_log_sum[r]);
-    }
 #pragma unroll
     for (int c = 0; c < 4; c++)
     {
-        const int j = column0 + x + c;
-        const float column_log_sum = log_sum[min(j, rows - 1)];
-        const float column_factor = Online ? 0.0f : expf(-column_log_sum);
+        const int j = column0 + x + c, in_j = min(j, rows - 1);
 #pragma unroll
         for (int r = 0; r < 4; r++)
         {
-            const int i = row0 + y + r;
-            const float t = (similarity[r][c] - 1.0f) * inv_temperature;
-            float weight = Online ? expf(t - row_log_sum[r]) + expf(t - column_log_sum)
-                                  : expf(t) * (row_factor[r] + column_factor);
-            if (j == partner(i, rows, interleaved)) weight -= 2.0f;
+            const int i = row0 + y + r, in_i = min(i, rows - 1);
+            const float s = similarity[r][c];
+            float weight;
+            if (j == partner(i, rows, interleaved)) weight = -(negative_share[in_i] + negative_share[in_j]);
+            else if (Online)
+                weight = expf((s - shift[in_i]) * inv_temperature) * inverse_sum[in_i] +
+                         expf((s - shift[in_j]) * inv_temperature) * inverse_sum[in_j];
+            else weight = expf((s - 1.0f) * inv_temperature) * (inverse_sum[in_i] + inverse_sum[in_j]);
             weights[x + c][y + r] = i >= rows || j >= rows || j == i ? 0.0f : weight;
         }
     }
@@ -279,10 +287,12 @@ DEV void add_gradient_chunk(float* partial, float (*stage)[Pitch], float (*weigh
     }
 }
 
-// Every stripe's share of Sum_j w_ij z_j. Grid: (tiles, stripes).
+// Every stripe's part of Sum_j w_ij z_j. Grid: (tiles, stripes).
 extern "C" __global__ void __launch_bounds__(Threads) nt_xent_grad_z(float* __restrict__ partial_grad_z, // [stripes, rows, dim]
-                                                                     const float* __restrict__ z,        // [rows, dim]
-                                                                     const float* __restrict__ log_sum,  // [rows]
+                                                                     const float* __restrict__ z,              // [rows, dim]
+                                                                     const float* __restrict__ shift,          // [rows]
+                                                                     const float* __restrict__ inverse_sum,    // [rows]
+                                                                     const float* __restrict__ negative_share, // [rows]
                                                                      float inv_temperature, int rows, int dim,
                                                                      int interleaved, int online, int tiles_per_stripe)
 {
@@ -299,8 +309,10 @@ extern "C" __global__ void __launch_bounds__(Threads) nt_xent_grad_z(float* __re
         float similarity[4][4];
         similarity_tile(similarity, stage, z, row0, column0, rows, dim);
         // The last tile's weights have no readers left: similarity_tile began with a barrier.
-        if (online) store_weights<true>(weights, similarity, log_sum, inv_temperature, row0, column0, rows, interleaved);
-        else store_weights<false>(weights, similarity, log_sum, inv_temperature, row0, column0, rows, interleaved);
+        if (online)
+            store_weights<true>(weights, similarity, shift, inverse_sum, negative_share, inv_temperature, row0, column0, rows, interleaved);
+        else
+            store_weights<false>(weights, similarity, shift, inverse_sum, negative_share, inv_temperature, row0, column0, rows, interleaved);
         int d0 = 0;
         for (; d0 + Tile <= dim; d0 += Tile)
             add_gradient_chunk<false>(partial, stage, weights, z, row0, column0, d0, rows, dim, tile == first_tile);
@@ -309,18 +321,17 @@ extern "C" __global__ void __launch_bounds__(Threads) nt_xent_grad_z(float* __re
 }
 
 // Folds the stripes, first to last, and goes back through the norm. A warp per row.
-extern "C" __global__ void __launch_bounds__(Threads) nt_xent_grad_h(float* __restrict__ grad_h,               // [rows, grad_stride]
+extern "C" __global__ void __launch_bounds__(Threads) nt_xent_grad_h(float* __restrict__ grad_h,               // [rows, dim]
                                                                      const float* __restrict__ partial_grad_z, // [stripes, rows, dim]
                                                                      const float* __restrict__ z,              // [rows, dim]
-                                                                     const float* __restrict__ norm,           // [rows]
+                                                                     const float* __restrict__ inverse_norm,   // [rows]
                                                                      const float* __restrict__ grad_loss,      // []
-                                                                     int64_t grad_stride, float inv_temperature,
-                                                                     int rows, int dim, int stripes)
+                                                                     float inv_temperature, int rows, int dim, int stripes)
 {
     const int lane = threadIdx.x % 32, row = blockIdx.x * RowsPerBlock + threadIdx.x / 32;
     if (row >= rows) return; // with its whole warp
     const float* unit = z + static_cast<int64_t>(row) * dim;
-    float* to = grad_h + row * grad_stride;
+    float* to = grad_h + static_cast<int64_t>(row) * dim;
 
     float along = 0.0f; // z . g
     for (int d = lane; d < dim; d += 32)
@@ -331,6 +342,6 @@ extern "C" __global__ void __launch_bounds__(Threads) nt_xent_grad_h(float* __re
         to[d] = g; // read again below by the same thread
     }
     along = warp_sum(along);
-    const float scale = grad_loss[0] * inv_temperature / rows;
-    for (int d = lane; d < dim; d += 32) to[d] = norm[row] == 0.0f ? 0.0f : scale * (to[d] - unit[d] * along) / norm[row];
+    const float scale = grad_loss[0] * inv_temperature / rows, inverse = inverse_norm[row];
+    for (int d = lane; d < dim; d += 32) to[d] = scale * (to[d] - unit[d] * along) * inverse;
 }

@@ -48,7 +48,7 @@ internal static partial class NtXentOp
             Tensor shift, Tensor inverseSum, Tensor negativeShare, float temperature, PairLayout layout);
     }
 
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
+    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
 
     internal static Tensor Apply(Tensor embeddings, float temperature, PairLayout layout)
     {
