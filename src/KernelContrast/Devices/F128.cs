@@ -88,6 +88,17 @@ internal readonly unsafe struct F128 : ISimd<F128>
         // 2^n is the float whose exponent field is n + 127
         new(a._v * Vector128.ShiftLeft(Vector128.ConvertToInt32(n._v) + Vector128.Create(127), 23).AsSingle());
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static F128 ScaleFar(F128 a, F128 n)
+    {
+        F128 half = Floor(Mul(n, Create(0.5f)));
+        return Scale2(Scale2(a, half), Sub(n, half));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static F128 Exponent(F128 a) =>
+        new(Vector128.ConvertToSingle(Vector128.ShiftRightLogical(a._v.AsInt32(), 23) - Vector128.Create(127)));
+
     public static F128 LoadPartial(float* source, int count, float fill)
     {
         if (count >= Width) return Load(source);

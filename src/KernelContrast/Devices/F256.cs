@@ -88,6 +88,17 @@ internal readonly unsafe struct F256 : ISimd<F256>
         // 2^n is the float whose exponent field is n + 127
         new(a._v * Vector256.ShiftLeft(Vector256.ConvertToInt32(n._v) + Vector256.Create(127), 23).AsSingle());
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static F256 ScaleFar(F256 a, F256 n)
+    {
+        F256 half = Floor(Mul(n, Create(0.5f)));
+        return Scale2(Scale2(a, half), Sub(n, half));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static F256 Exponent(F256 a) =>
+        new(Vector256.ConvertToSingle(Vector256.ShiftRightLogical(a._v.AsInt32(), 23) - Vector256.Create(127)));
+
     public static F256 LoadPartial(float* source, int count, float fill)
     {
         if (count >= Width) return Load(source);

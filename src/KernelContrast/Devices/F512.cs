@@ -87,6 +87,18 @@ internal readonly unsafe struct F512 : ISimd<F512>
         // 2^n is the float whose exponent field is n + 127
         new(a._v * Vector512.ShiftLeft(Vector512.ConvertToInt32(n._v) + Vector512.Create(127), 23).AsSingle());
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static F512 ScaleFar(F512 a, F512 n)
+    {
+        if (Avx512F.IsSupported) return new(Avx512F.Scale(a._v, n._v));
+        F512 half = Floor(Mul(n, Create(0.5f)));
+        return Scale2(Scale2(a, half), Sub(n, half));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static F512 Exponent(F512 a) =>
+        new(Vector512.ConvertToSingle(Vector512.ShiftRightLogical(a._v.AsInt32(), 23) - Vector512.Create(127)));
+
     public static F512 LoadPartial(float* source, int count, float fill)
     {
         if (count >= Width) return Load(source);

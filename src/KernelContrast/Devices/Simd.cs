@@ -36,6 +36,10 @@ internal unsafe interface ISimd<T> where T : struct, ISimd<T>
     static abstract T Floor(T a);
     /// <summary>a · 2^n for whole n in [−126, 127].</summary>
     static abstract T Scale2(T a, T n);
+    /// <summary>a · 2^n for whole n in [−252, 254], rounded once when the result is subnormal.</summary>
+    static abstract T ScaleFar(T a, T n);
+    /// <summary>⌊log₂ a⌋ of positive normal numbers.</summary>
+    static abstract T Exponent(T a);
     /// <summary>x &gt; y ? a : b, lane by lane.</summary>
     static abstract T SelectGreater(T x, T y, T a, T b);
     static abstract float Sum(T a);
