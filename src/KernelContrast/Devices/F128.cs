@@ -102,6 +102,7 @@ internal readonly unsafe struct F128 : ISimd<F128>
     public static F128 LoadPartial(float* source, int count, float fill)
     {
         if (count >= Width) return Load(source);
+        if (count <= 0) return Create(fill);
         float* lanes = stackalloc float[Width];
         for (int i = 0; i < Width; i++) lanes[i] = i < count ? source[i] : fill;
         return Load(lanes);

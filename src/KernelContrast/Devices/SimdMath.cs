@@ -93,7 +93,7 @@ internal static class SimdMath
         return T.SelectGreater(one, a, T.Mul(x, p), far);
     }
 
-    /// <summary>The normal distribution function ½·erfc(−x/√2), to 2e-7·(1 + x²) of its value, in the lower tail too.</summary>
+    /// <summary>The normal distribution function ½·erfc(−x/√2), to 4e-7·(1 + x²) of its value, in the lower tail too.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static T NormalCdf<T>(T x) where T : struct, ISimd<T>
     {
