@@ -261,6 +261,19 @@ internal sealed class DatasetTests
     }
 
     [Test]
+    public void The_shipped_digits_are_whole()
+    {
+        string? root = TestContext.CurrentContext.TestDirectory;
+        while (root is not null && !File.Exists(Path.Combine(root, "KernelContrast.sln"))) root = Path.GetDirectoryName(root);
+        Assert.That(root, Is.Not.Null, "the repository around the tests");
+        string folder = Path.Combine(root!, "data", "mnist");
+        IImageDataset train = Dataset.Open(folder), test = Dataset.Open(folder, Split.Test);
+        Assert.That((train.Count, test.Count, train.ClassCount, test.ClassCount), Is.EqualTo((20000, 10000, 10, 10)));
+        Assert.That(train.Labels()[..10], Is.EqualTo([5, 0, 4, 1, 9, 2, 1, 3, 1, 4]));
+        Assert.That(test.Labels()[..5], Is.EqualTo([7, 2, 1, 0, 4]));
+    }
+
+    [Test]
     public void Digits_are_moved_and_turned_once_by_the_seed()
     {
         // a bright bar right of the middle

@@ -1,0 +1,319 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Security.Cryptography;
+using KernelContrast.Augment;
+using KernelContrast.Datasets;
+using KernelContrast.Losses;
+using KernelContrast.Nn;
+using KernelContrast.Optim;
+
+namespace KernelContrast.Training;
+
+/// <summary>
+/// Trains an encoder without labels by SimCLR: two views of every image, an encoder and a projection head, and NT-Xent
+/// between the views. Saves checkpoints a killed run goes on from, to the same bits.
+/// </summary>
+/// <remarks>
+/// Chen, Kornblith, Norouzi, Hinton: "A simple framework for contrastive learning of visual representations", ICML 2020.
+/// Equal bits need the same device, number of threads and vector width as before.
+/// </remarks>
+/// <example><code>
+/// using var trainer = SimClrTrainer.Start(new SimClrConfig { Epochs = 15 }, data, "runs/first");
+/// trainer.EpochEnded += report => Console.WriteLine($"{report.Epoch}: {report.Loss:F3}");
+/// trainer.Run();
+/// </code></example>
+public sealed class SimClrTrainer : IDisposable
+{
+    private const int SpeedWindow = 50;
+
+    private readonly IImageDataset _data;
+    private readonly string _dataMark;
+    private readonly BatchLoader _loader;
+    private readonly Pipeline _pipeline, _healthPipeline;
+    private readonly Optimizer _optimizer;
+    private readonly Schedule _schedule;
+    private readonly RunWatch _watch;
+    private readonly Metrics _metrics;
+    private readonly Stopwatch _clock = new();
+    private readonly Queue<double> _stepSeconds = new();
+    private double _secondsBefore, _epochLossSum;
+    private Checkpoint? _last;
+
+    private SimClrTrainer(SimClrConfig config, IImageDataset data, string directory, Device device, long step)
+    {
+        (Config, _data, Directory, Device, Step) = (config, data, directory, device, step);
+        if (data.Channels != config.Encoder.InputChannels)
+            throw new ArgumentException($"The images have {data.Channels} channels, but the encoder takes {config.Encoder.InputChannels}. Set the encoder's input channels.");
+        _dataMark = MarkOf(data);
+        _loader = new BatchLoader(data, config.BatchSize, config.Seed);
+        _pipeline = config.MakePipeline(config.Seed);
+        _healthPipeline = config.MakePipeline(~config.Seed);
+        Encoder = config.MakeEncoder().To(device);
+        Head = config.MakeHead().To(device);
+        _optimizer = config.MakeOptimizer([.. Prefixed(Encoder.NamedParameters(), Checkpoint.EncoderPrefix), .. Prefixed(Head.NamedParameters(), Checkpoint.HeadPrefix)]);
+        _schedule = config.MakeSchedule(StepsPerEpoch);
+        _watch = new RunWatch(config, (long)(config.WarmupEpochs * StepsPerEpoch));
+        _metrics = new Metrics(directory, step);
+    }
+
+    /// <summary>Begins a run.</summary>
+    /// <param name="config">What to do.</param>
+    /// <param name="data">The images; their labels are not looked at.</param>
+    /// <param name="directory">Where checkpoint and metrics go; made when missing.</param>
+    /// <param name="device">Where to compute; the CPU when null.</param>
+    /// <param name="overwrite">Whether a run that is there already may be replaced.</param>
+    /// <exception cref="ArgumentException">The configuration is wrong, or does not fit the data.</exception>
+    /// <exception cref="IOException">There is a run in the directory already, or it cannot be written.</exception>
+    public static SimClrTrainer Start(SimClrConfig config, IImageDataset data, string directory, Device? device = null, bool overwrite = false)
+    {
+        config.Check();
+        string file = Path.Combine(directory, Checkpoint.FileName);
+        if (File.Exists(file) && !overwrite)
+            throw new IOException($"{directory} holds a run already. Resume it, or choose another directory.");
+        System.IO.Directory.CreateDirectory(directory);
+        AtomicFile.RemoveLeftovers(file);
+        File.Delete(file);
+        File.Delete(Path.ChangeExtension(file, ".json"));
+        return new SimClrTrainer(config, data, directory, device ?? KernelContrast.Device.Cpu, step: 0);
+    }
+
+    /// <summary>Goes on with the run of a directory, from its last checkpoint.</summary>
+    /// <exception cref="FileNotFoundException">There is no checkpoint.</exception>
+    /// <exception cref="DataFormatException">The checkpoint is damaged.</exception>
+    /// <exception cref="ArgumentException">The data are not those the run began with.</exception>
+    public static SimClrTrainer Resume(string directory, IImageDataset data, Device? device = null)
+    {
+        Checkpoint checkpoint = Checkpoint.Open(directory);
+        directory = Path.GetDirectoryName(Path.GetFullPath(checkpoint.Path))!;
+        AtomicFile.RemoveLeftovers(checkpoint.Path);
+        string mark = MarkOf(data);
+        if (mark != checkpoint.State.Data)
+            throw new ArgumentException($"The run in {directory} began with other images ({checkpoint.State.Data}) than these ({mark}). Give the same data to go on.");
+        var trainer = new SimClrTrainer(checkpoint.Config, data, directory, device ?? KernelContrast.Device.Cpu, checkpoint.Step);
+        try
+        {
+            trainer.Restore(checkpoint);
+            return trainer;
+        }
+        catch
+        {
+            trainer.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>What the run was started with.</summary>
+    public SimClrConfig Config { get; }
+
+    /// <summary>Where checkpoint and metrics are.</summary>
+    public string Directory { get; }
+
+    /// <summary>Where it computes.</summary>
+    public Device Device { get; }
+
+    /// <summary>What is wanted in the end.</summary>
+    public ResNet Encoder { get; }
+
+    /// <summary>What is thrown away in the end.</summary>
+    public Sequential Head { get; }
+
+    /// <summary>Steps done.</summary>
+    public long Step { get; private set; }
+
+    /// <summary>Steps of an epoch.</summary>
+    public int StepsPerEpoch => _loader.BatchesPerEpoch;
+
+    /// <summary>Steps of the run.</summary>
+    public long TotalSteps => (long)StepsPerEpoch * Config.Epochs;
+
+    /// <summary>Called after each step, on the thread that runs.</summary>
+    public event Action<StepReport>? StepEnded;
+
+    /// <summary>Called after each epoch, on the thread that runs.</summary>
+    public event Action<EpochReport>? EpochEnded;
+
+    /// <summary>Called with what looks wrong and what to try; each thing once.</summary>
+    public event Action<string>? Warning;
+
+    /// <summary>
+    /// Trains up to the last step, or until asked to stop; then it finishes the step it is in and saves.
+    /// </summary>
+    /// <exception cref="TrainingFailedException">The loss or a weight is no longer finite; the last checkpoint stays.</exception>
+    /// <exception cref="IOException">A checkpoint could not be written; the one before stays.</exception>
+    /// <exception cref="DataFormatException">An image cannot be read.</exception>
+    public TrainingResult Run(CancellationToken stop = default)
+    {
+        _clock.Start();
+        Encoder.Train();
+        Head.Train();
+        // From here on, a run killed at any moment can be resumed.
+        Checkpoint saved = _last ?? Save();
+        bool stopping = stop.IsCancellationRequested;
+        while (Step < TotalSteps && !stopping)
+        {
+            int epoch = (int)(Step / StepsPerEpoch);
+            double began = _clock.Elapsed.TotalSeconds;
+            foreach (ImageBatch batch in _loader.Epoch(epoch, (int)(Step % StepsPerEpoch)))
+            {
+                StepReport report = DoStep(batch, epoch, began);
+                bool epochEnds = Step % StepsPerEpoch == 0;
+                StepEnded?.Invoke(report);
+                if (_watch.OnStep(Step, report.Loss) is { } warning) Warning?.Invoke(warning);
+                if (epochEnds) EndEpoch(report);
+                stopping = stop.IsCancellationRequested;
+                if (epochEnds || stopping || (Config.CheckpointEverySteps > 0 && Step % Config.CheckpointEverySteps == 0)) saved = Save();
+                if (stopping) break;
+                began = _clock.Elapsed.TotalSeconds;
+            }
+        }
+        _clock.Stop();
+        return new(Step == TotalSteps, saved, Elapsed);
+    }
+
+    /// <summary>Writes a checkpoint now.</summary>
+    /// <exception cref="TrainingFailedException">A weight is not finite.</exception>
+    /// <exception cref="IOException">It could not be written; the one before stays.</exception>
+    public Checkpoint Save()
+    {
+        IReadOnlyList<(string Name, Tensor Tensor)> tensors = Tensors();
+        foreach ((string name, Tensor tensor) in tensors)
+            if (Array.Exists(tensor.ToArray(), value => !float.IsFinite(value)))
+                throw new TrainingFailedException(RunWatch.NotFinite(Step, _optimizer.LearningRate, $"'{name}' holds numbers that are not finite", _last?.Path));
+        return _last = Checkpoint.Save(Directory, new RunState
+        {
+            Config = Config,
+            Step = Step,
+            OptimizerSteps = _optimizer.Steps,
+            StepsPerEpoch = StepsPerEpoch,
+            Data = _dataMark,
+            EpochLossSum = _epochLossSum,
+            Seconds = Elapsed.TotalSeconds,
+        }, tensors);
+    }
+
+    /// <summary>Releases weights and optimizer state, and closes the metrics.</summary>
+    public void Dispose()
+    {
+        _metrics.Dispose();
+        _optimizer.Dispose();
+        Encoder.Dispose();
+        Head.Dispose();
+    }
+
+    private TimeSpan Elapsed => TimeSpan.FromSeconds(_secondsBefore + _clock.Elapsed.TotalSeconds);
+
+    /// <param name="batch">The images.</param>
+    /// <param name="epoch">From 0.</param>
+    /// <param name="began">When the batch was asked for: waiting for data counts.</param>
+    private StepReport DoStep(ImageBatch batch, int epoch, double began)
+    {
+        double rate = _schedule.At(Step), value;
+        using (var scope = new TensorScope())
+        {
+            _optimizer.ClearGradients();
+            Tensor embeddings = Head.Forward(Encoder.Forward(_pipeline.TwoViews(batch, epoch, Device)));
+            Tensor loss = NtXent.Loss(embeddings, (float)Config.Temperature, PairLayout.Halves);
+            value = loss.Item();
+            if (!double.IsFinite(value))
+                throw new TrainingFailedException(RunWatch.NotFinite(Step, rate, "The loss is not finite", _last?.Path));
+            loss.Backward();
+            _optimizer.LearningRate = rate;
+            _optimizer.Step();
+        }
+        Step++;
+        _epochLossSum += value;
+        _stepSeconds.Enqueue(_clock.Elapsed.TotalSeconds - began);
+        if (_stepSeconds.Count > SpeedWindow) _stepSeconds.Dequeue();
+        double seconds = _stepSeconds.Average();
+        var report = new StepReport(epoch + 1, Config.Epochs, Step, TotalSteps, value, rate, Config.BatchSize / seconds, Elapsed,
+            TimeSpan.FromSeconds(seconds * (TotalSteps - Step)));
+        if (Config.LogEverySteps > 0 && Step % Config.LogEverySteps == 0) _metrics.Add(report);
+        return report;
+    }
+
+    private void EndEpoch(StepReport last)
+    {
+        EmbeddingHealth? health = Config.HealthImages > 1 && _data.Count > 1 ? MeasureHealth() : null;
+        var report = new EpochReport(last.Epoch, last.Epochs, Step, TotalSteps, _epochLossSum / StepsPerEpoch, last.LearningRate,
+            last.ImagesPerSecond, Elapsed, last.Left, health);
+        _epochLossSum = 0;
+        _metrics.Add(report);
+        EpochEnded?.Invoke(report);
+        if (health is not null && _watch.OnEpoch(report.Epoch, health) is { } warning) Warning?.Invoke(warning);
+    }
+
+    /// <summary>Looks at the first images through the same views each time, in evaluation mode; changes nothing of the run.</summary>
+    private EmbeddingHealth MeasureHealth()
+    {
+        Encoder.Eval();
+        Head.Eval();
+        try
+        {
+            using var unrecorded = new NoGrad();
+            int count = Math.Min(Config.HealthImages, _data.Count);
+            var embeddings = new[] { new List<float>(), new List<float>() };
+            var features = new List<float>();
+            for (int start = 0; start < count; start += Config.BatchSize)
+            {
+                ImageBatch batch = ImageBatch.Of(_data, start, Math.Min(Config.BatchSize, count - start));
+                for (int view = 0; view < 2; view++)
+                {
+                    using var scope = new TensorScope();
+                    Tensor h = Encoder.Forward(_healthPipeline.View(batch, epoch: 0, view, Device));
+                    embeddings[view].AddRange(Head.Forward(h).ToArray());
+                    if (view == 0) features.AddRange(h.ToArray());
+                }
+            }
+            float[][] z = [[.. embeddings[0]], [.. embeddings[1]]];
+            if (!Array.TrueForAll(z[0], float.IsFinite) || !features.TrueForAll(float.IsFinite))
+                throw new TrainingFailedException(RunWatch.NotFinite(Step, _optimizer.LearningRate, "The embeddings are not finite", _last?.Path));
+            return EmbeddingHealth.Measure(z[0], z[1], Config.HeadOutputs, [.. features], Encoder.FeatureCount);
+        }
+        finally
+        {
+            Encoder.Train();
+            Head.Train();
+        }
+    }
+
+    private void Restore(Checkpoint checkpoint)
+    {
+        RunState state = checkpoint.State;
+        if (state.StepsPerEpoch != StepsPerEpoch)
+            throw new ArgumentException($"The run in {Directory} had {state.StepsPerEpoch} steps per epoch, but these data give {StepsPerEpoch}.");
+        StateDict.Load(Encoder, checkpoint.Path, prefix: Checkpoint.EncoderPrefix);
+        StateDict.Load(Head, checkpoint.Path, prefix: Checkpoint.HeadPrefix);
+        Dictionary<string, Tensor> saved = checkpoint.Read(Checkpoint.OptimizerPrefix);
+        try { _optimizer.LoadState(saved, state.OptimizerSteps); }
+        finally { foreach (Tensor tensor in saved.Values) tensor.Dispose(); }
+        string hash = Checkpoint.Hash(Tensors());
+        if (hash != state.WeightsHash)
+            throw new DataFormatException(checkpoint.Path, 0, "expected tensors with the checksum in the metadata: the file was damaged after it was written.");
+        (_epochLossSum, _secondsBefore, _last) = (state.EpochLossSum, state.Seconds, checkpoint);
+    }
+
+    private List<(string Name, Tensor Tensor)> Tensors() =>
+    [
+        .. Prefixed(Encoder.NamedTensors(), Checkpoint.EncoderPrefix),
+        .. Prefixed(Head.NamedTensors(), Checkpoint.HeadPrefix),
+        .. Prefixed(_optimizer.State, Checkpoint.OptimizerPrefix),
+    ];
+
+    private static IEnumerable<(string Name, Tensor Tensor)> Prefixed(IEnumerable<(string Name, Tensor Tensor)> tensors, string prefix) =>
+        tensors.Select(t => (prefix + t.Name, t.Tensor));
+
+    /// <summary>Number and size of the images, and a checksum of 64 of them.</summary>
+    private static string MarkOf(IImageDataset data)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        var pixels = new byte[data.PixelsPerImage];
+        int samples = Math.Min(64, data.Count);
+        for (int i = 0; i < samples; i++)
+        {
+            data.Read((int)((long)i * data.Count / samples), pixels);
+            hash.AppendData(pixels);
+        }
+        return string.Create(CultureInfo.InvariantCulture,
+            $"{data.Count} images of {data.Channels}×{data.Height}×{data.Width}, checksum {Convert.ToHexStringLower(hash.GetHashAndReset())[..16]}");
+    }
+}
