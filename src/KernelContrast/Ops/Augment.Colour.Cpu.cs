@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using KernelContrast.Augment;
 using KernelContrast.Devices;
 
@@ -39,21 +40,24 @@ internal static partial class AugmentOp
         // x ← clamp(factor · x + (1 − factor) · mean of the image's grey)
         private static void ChangeContrast<T>(Scratch s, float factor) where T : struct, ISimd<T>
         {
+            float* red = s.Plane(0), green = s.Plane(s.Channels / 2), blue = s.Plane(s.Channels - 1);
+            int pixels = s.Pixels, whole = pixels / T.Width * T.Width;
+            bool colour = s.Channels == 3;
             T sum = T.Zero;
-            int whole = s.Pixels / T.Width * T.Width;
-            for (int i = 0; i < whole; i += T.Width) sum = T.Add(sum, Grey<T>(s, i));
+            for (int i = 0; i < whole; i += T.Width)
+                sum = T.Add(sum, colour ? Grey<T>(red + i, green + i, blue + i) : T.Load(red + i));
             float mean = T.Sum(sum);
-            if (whole < s.Pixels)
+            if (whole < pixels)
             {
                 float* lanes = stackalloc float[T.Width];
-                T.Store(lanes, Grey<T>(s, whole));
-                for (int i = whole; i < s.Pixels; i++) mean += lanes[i - whole];
+                T.Store(lanes, colour ? Grey<T>(red + whole, green + whole, blue + whole) : T.Load(red + whole));
+                for (int i = whole; i < pixels; i++) mean += lanes[i - whole];
             }
-            T f = T.Create(factor), rest = T.Create((1 - factor) * (mean / s.Pixels));
+            T f = T.Create(factor), rest = T.Create((1 - factor) * (mean / pixels));
             for (int c = 0; c < s.Channels; c++)
             {
                 float* plane = s.Plane(c);
-                for (int i = 0; i < s.Pixels; i += T.Width) T.Store(plane + i, Clamp(T.Fma(f, T.Load(plane + i), rest)));
+                for (int i = 0; i < pixels; i += T.Width) T.Store(plane + i, Clamp(T.Fma(f, T.Load(plane + i), rest)));
             }
         }
 
@@ -62,30 +66,28 @@ internal static partial class AugmentOp
         {
             T f = T.Create(factor), g = T.Create(1 - factor);
             float* red = s.Plane(0), green = s.Plane(1), blue = s.Plane(2);
-            for (int i = 0; i < s.Pixels; i += T.Width)
+            int pixels = s.Pixels;
+            for (int i = 0; i < pixels; i += T.Width)
             {
-                T rest = T.Mul(g, Grey<T>(s, i));
+                T rest = T.Mul(g, Grey<T>(red + i, green + i, blue + i));
                 T.Store(red + i, Clamp(T.Fma(f, T.Load(red + i), rest)));
                 T.Store(green + i, Clamp(T.Fma(f, T.Load(green + i), rest)));
                 T.Store(blue + i, Clamp(T.Fma(f, T.Load(blue + i), rest)));
             }
         }
 
-        private static T Grey<T>(Scratch s, int i) where T : struct, ISimd<T>
-        {
-            T first = T.Load(s.Plane(0) + i);
-            if (s.Channels == 1) return first;
-            return T.Fma(T.Create(RedWeight), first,
-                T.Fma(T.Create(GreenWeight), T.Load(s.Plane(1) + i), T.Mul(T.Create(BlueWeight), T.Load(s.Plane(2) + i))));
-        }
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static T Grey<T>(float* red, float* green, float* blue) where T : struct, ISimd<T> =>
+            T.Fma(T.Create(RedWeight), T.Load(red), T.Fma(T.Create(GreenWeight), T.Load(green), T.Mul(T.Create(BlueWeight), T.Load(blue))));
 
         // The hue of HSV turned; value v = max and chroma c = max − min stay. With h the hue in sixths of the circle,
         // channel n is v − c · clamp(min(k, 4 − k), 0, 1), k = (n + h) mod 6, n = 5, 3, 1 for red, green, blue.
         private static void TurnHue<T>(Scratch s, float turns) where T : struct, ISimd<T>
         {
             float* red = s.Plane(0), green = s.Plane(1), blue = s.Plane(2);
+            int pixels = s.Pixels;
             T two = T.Create(2), four = T.Create(4), tiny = T.Create(1e-20f), shift = T.Create(6 * turns);
-            for (int i = 0; i < s.Pixels; i += T.Width)
+            for (int i = 0; i < pixels; i += T.Width)
             {
                 T r = T.Load(red + i), g = T.Load(green + i), b = T.Load(blue + i);
                 T v = T.Max(r, T.Max(g, b)), c = T.Sub(v, T.Min(r, T.Min(g, b)));
@@ -100,6 +102,7 @@ internal static partial class AugmentOp
                 T.Store(blue + i, Channel(hue, 1, v, c));
             }
 
+            [MethodImpl(MethodImplOptions.AggressiveInlining)]
             static T Channel(T hue, float n, T v, T c)
             {
                 T k = T.Add(hue, T.Create(n));

@@ -73,7 +73,7 @@ internal static partial class AugmentOp
         {
             internal int Channels, Height, Width, OutHeight, OutWidth;
             internal int PlaneStride, SourceStride;
-            internal float* Image, Spare, Source, Columns;
+            internal float* Image, Spare, Source, Rows, Columns;
             internal ResampleTable Vertical, Horizontal;
 
             internal readonly int Pixels => OutHeight * OutWidth;
@@ -134,8 +134,9 @@ internal static partial class AugmentOp
                 s.Image = Take((long)s.Channels * s.PlaneStride);
                 s.Spare = Take((long)s.Channels * s.PlaneStride);
                 s.Source = Take((long)s.Channels * s.SourceStride);
+                s.Rows = Take(4L * Up(_batch.Width));
                 // the vertical pass's columns, or a blur's padded column
-                s.Columns = Take((long)columns * Up(_outHeight) + 4L * Up(_outHeight) + Slack);
+                s.Columns = Take((long)Up(columns) * Up(_outHeight) + 4L * Up(_outHeight) + Slack);
                 s.Vertical.First = (int*)Take(_outHeight);
                 s.Vertical.Weights = Take((long)_outHeight * _verticalTaps);
                 s.Horizontal.First = (int*)Take(_outWidth);

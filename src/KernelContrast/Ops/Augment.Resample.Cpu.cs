@@ -1,3 +1,6 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using KernelContrast.Augment;
 using KernelContrast.Devices;
 
@@ -17,24 +20,24 @@ internal static partial class AugmentOp
             vertical.Fill(p.Height, s.OutHeight, recipe.Interpolation, recipe.Antialias, reverse: false);
             horizontal.Fill(p.Width, s.OutWidth, recipe.Interpolation, recipe.Antialias, reverse: p.Flip);
             int stride = (p.Width + 15) / 16 * 16, columnStride = (s.OutHeight + 15) / 16 * 16;
-            float* lanes = stackalloc float[T.Width];
             for (int c = 0; c < s.Channels; c++)
             {
                 byte* corner = image + ((long)c * s.Height + p.Top) * s.Width + p.Left;
                 for (int y = 0; y < p.Height; y++) ToUnits<T>(s.Source + y * stride, corner + y * s.Width, p.Width);
 
-                for (int y = 0; y < s.OutHeight; y++)
+                // four rows at a time, then turned into columns; what is beyond the last row or column is never read
+                for (int y = 0; y < s.OutHeight; y += 4)
                 {
-                    float* weights = vertical.Weights + y * vertical.Taps;
-                    float* first = s.Source + vertical.First[y] * stride;
-                    for (int x = 0; x < p.Width; x += T.Width)
+                    for (int row = 0; row < 4; row++)
                     {
-                        T sum = Taps<T>(first + x, stride, weights, vertical.Taps);
-                        T.Store(lanes, sum);
-                        float* column = s.Columns + x * columnStride + y;
-                        int count = Math.Min(T.Width, p.Width - x);
-                        for (int lane = 0; lane < count; lane++) column[lane * columnStride] = lanes[lane];
+                        int from = Math.Min(y + row, s.OutHeight - 1);
+                        float* weights = vertical.Weights + from * vertical.Taps;
+                        float* first = s.Source + vertical.First[from] * stride;
+                        for (int x = 0; x < p.Width; x += T.Width)
+                            T.Store(s.Rows + row * stride + x, Taps<T>(first + x, stride, weights, vertical.Taps));
                     }
+                    for (int x = 0; x < p.Width; x += 4)
+                        Transpose4(s.Columns + x * columnStride + y, columnStride, s.Rows + x, stride);
                 }
 
                 // ascending, since a vector may run over into the next column
@@ -49,7 +52,28 @@ internal static partial class AugmentOp
             }
         }
 
+        // to[x, y] = from[y, x] for four of each
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static void Transpose4(float* to, int toStride, float* from, int fromStride)
+        {
+            if (!Sse.IsSupported)
+            {
+                for (int x = 0; x < 4; x++)
+                    for (int y = 0; y < 4; y++) to[x * toStride + y] = from[y * fromStride + x];
+                return;
+            }
+            Vector128<float> a = Vector128.Load(from), b = Vector128.Load(from + fromStride);
+            Vector128<float> c = Vector128.Load(from + 2 * fromStride), d = Vector128.Load(from + 3 * fromStride);
+            Vector128<float> ab = Sse.UnpackLow(a, b), cd = Sse.UnpackLow(c, d);
+            Sse.MoveLowToHigh(ab, cd).Store(to);
+            Sse.MoveHighToLow(cd, ab).Store(to + toStride);
+            (ab, cd) = (Sse.UnpackHigh(a, b), Sse.UnpackHigh(c, d));
+            Sse.MoveLowToHigh(ab, cd).Store(to + 2 * toStride);
+            Sse.MoveHighToLow(cd, ab).Store(to + 3 * toStride);
+        }
+
         // Σ_k weights[k] · values[k · stride]
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
         private static T Taps<T>(float* values, int stride, float* weights, int taps) where T : struct, ISimd<T>
         {
             T sum = T.Mul(T.Create(weights[0]), T.Load(values));
@@ -105,6 +129,7 @@ internal static partial class AugmentOp
             for (; i < count; i++) units[i] = bytes[i] * ByteToUnit;
         }
 
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
         private static T Clamp<T>(T x) where T : struct, ISimd<T> => T.Min(T.Max(x, T.Zero), T.Create(1));
     }
 }
