@@ -1,4 +1,5 @@
 using System.CommandLine;
+using KernelContrast.Interop;
 
 namespace KernelContrast.Cli;
 
@@ -32,7 +33,13 @@ internal sealed class DeviceOptions
             if (threads is < 1 or > 1024) throw new UserError($"--threads is {threads}, expected 1 to 1024.");
             Device.Cpu.Threads = threads;
         }
-        string name = parsed.GetValue(_device)!;
-        return name == Device.Cpu.Name ? Device.Cpu : throw new UserError($"--device {name}: there is no such device. Known are: {Device.Cpu.Name}.");
+        try
+        {
+            return Device.Parse(parsed.GetValue(_device)!);
+        }
+        catch (Exception e) when (e is ArgumentException or CudaNotFoundException or CudaException)
+        {
+            throw new UserError($"--device: {e.Message}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Invocation;
+using System.CommandLine.Parsing;
 using KernelContrast.Cli.Verbs;
 
 namespace KernelContrast.Cli;
@@ -17,6 +18,7 @@ internal static class Program
     [
         DevicesCommand.Create,
         GradcheckCommand.Create,
+        LossCommand.Create,
     ];
 
     private static int Main(string[] args)
@@ -25,7 +27,7 @@ internal static class Program
         {
             return Run(args);
         }
-        catch (Exception e) when (e is UserError or IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is UserError or IOException or UnauthorizedAccessException or NotSupportedException)
         {
             Console.Error.WriteLine($"{Name}: {OneLine(e.Message)}");
             return 2;
@@ -47,7 +49,7 @@ internal static class Program
         ParseResult parsed = ConfigFile.Parse(root, args);
         bool actionNeedsNoValidArguments = parsed.Action is CommandLineAction { ClearsParseErrors: true };
         if (args.Length == 0) parsed = root.Parse(["--help"]);
-        else if (parsed.Errors.Count > 0 && !actionNeedsNoValidArguments) throw new UserError(Describe(parsed));
+        else if (parsed.Errors.Count > 0 && !actionNeedsNoValidArguments) throw new UserError(Describe(parsed, args));
         return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
     }
 
@@ -61,9 +63,11 @@ internal static class Program
         return root;
     }
 
-    private static string Describe(ParseResult parsed)
+    private static string Describe(ParseResult parsed, string[] args)
     {
-        string problem = parsed.Errors[0].Message.TrimEnd('.');
+        // What was typed wrongly comes before what was not typed.
+        ParseError error = parsed.Errors.FirstOrDefault(e => args.Any(a => e.Message.Contains($"'{a}'"))) ?? parsed.Errors[0];
+        string problem = error.Message.TrimEnd('.');
         if (parsed.CommandResult.Command is VerbCommand verb) return $"{problem}. '{Name} {verb.Name} --help' shows what there is.";
         if (parsed.UnmatchedTokens is [var first, ..]) problem = $"there is no verb '{first}'";
         return $"{problem}. Verbs are {string.Join(", ", parsed.RootCommandResult.Command.Subcommands.Select(c => c.Name))}; '{Name} --help' shows more.";

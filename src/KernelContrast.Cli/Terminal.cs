@@ -22,20 +22,20 @@ internal static class Terminal
         else Console.Error.WriteLine($"warning: {text}");
     }
 
-    /// <summary>A table whose first column is text and whose others are right-aligned.</summary>
-    internal static void Table(IReadOnlyList<string> headers, IReadOnlyList<string[]> rows)
+    /// <summary>A table whose first columns are text; the others are numbers, aligned to the right.</summary>
+    internal static void Table(IReadOnlyList<string> headers, IReadOnlyList<string[]> rows, int textColumns = 1)
     {
         if (Interactive)
         {
             var table = new Table { Border = TableBorder.Rounded };
             for (int column = 0; column < headers.Count; column++)
-                table.AddColumn(new TableColumn(Markup.Escape(headers[column])) { Alignment = column == 0 ? Justify.Left : Justify.Right });
+                table.AddColumn(new TableColumn(Markup.Escape(headers[column])) { Alignment = column < textColumns ? Justify.Left : Justify.Right });
             foreach (string[] row in rows) table.AddRow([.. row.Select(Markup.Escape)]);
             AnsiConsole.Write(table);
             return;
         }
         int[] widths = [.. headers.Select((h, c) => rows.Select(r => r[c].Length).Append(h.Length).Max())];
         foreach (IReadOnlyList<string> row in rows.Prepend(headers))
-            Line(string.Join("  ", row.Select((cell, c) => c == 0 ? cell.PadRight(widths[c]) : cell.PadLeft(widths[c]))).TrimEnd());
+            Line(string.Join("  ", row.Select((cell, c) => c < textColumns ? cell.PadRight(widths[c]) : cell.PadLeft(widths[c]))).TrimEnd());
     }
 }

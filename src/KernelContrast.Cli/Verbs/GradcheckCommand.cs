@@ -7,7 +7,8 @@ namespace KernelContrast.Cli.Verbs;
 /// <summary><c>gradcheck</c>: the op cases, on the user's own machine and device.</summary>
 internal static class GradcheckCommand
 {
-    private sealed record Row(string Op, int Cases, double WorstRatio, IReadOnlyList<string> Problems);
+    // Missing: what the device says when it has no kernels for the op.
+    private sealed record Row(string Op, int Cases, double WorstRatio, IReadOnlyList<string> Problems, string? Missing = null);
 
     internal static VerbCommand Create()
     {
@@ -22,11 +23,13 @@ internal static class GradcheckCommand
         {
             Device on = device.Open(parsed);
             string[] ops = Chosen(parsed.GetValue(op));
-            Row[] rows = [.. ops.Select(name => Check(name, on))];
+            Row[] all = [.. ops.Select(name => Check(name, on))];
+            Row[] rows = [.. all.Where(r => r.Missing is null)];
+            if (rows.Length == 0) throw new UserError(all[0].Missing!);
             if (parsed.GetValue(json))
                 foreach (Row row in rows) Terminal.Line(Json(row, on));
             else
-                Print(rows, on);
+                Print(rows, all.Where(r => r.Missing is not null).Select(r => r.Op), on);
             return rows.All(r => r.Problems.Count == 0) ? 0 : 1;
         });
         return verb;
@@ -47,8 +50,15 @@ internal static class GradcheckCommand
         foreach (OpCase test in CaseRunner.AllCases.Where(c => c.Op == op && !c.BenchmarkOnly))
         {
             cases++;
-            Judge(test, CaseRunner.Compare(test, device));
-            if (test.CheckGradient) Judge(test, CaseRunner.CheckGradient(test, device));
+            try
+            {
+                Judge(test, CaseRunner.Compare(test, device));
+                if (test.CheckGradient) Judge(test, CaseRunner.CheckGradient(test, device));
+            }
+            catch (NotSupportedException e)
+            {
+                return new(op, cases, 0, [], e.Message);
+            }
         }
         return new(op, cases, worst, problems);
 
@@ -59,7 +69,7 @@ internal static class GradcheckCommand
         }
     }
 
-    private static void Print(IReadOnlyList<Row> rows, Device device)
+    private static void Print(IReadOnlyList<Row> rows, IEnumerable<string> missing, Device device)
     {
         Terminal.Table(["op", "cases", "worst ratio", "ok"],
         [
@@ -70,6 +80,7 @@ internal static class GradcheckCommand
             }),
         ]);
         foreach (string problem in rows.SelectMany(r => r.Problems)) Terminal.Line(problem);
+        if (missing.Any()) Terminal.Line($"Not on {device} yet: {string.Join(", ", missing)}.");
         int wrong = rows.Count(r => r.Problems.Count > 0);
         Terminal.Line(wrong == 0 ? $"All {rows.Sum(r => r.Cases)} cases hold on {device}." : $"{wrong} of {rows.Count} ops are wrong on {device}.");
     }

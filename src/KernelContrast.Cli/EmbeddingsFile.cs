@@ -1,0 +1,68 @@
+using System.Runtime.InteropServices;
+using KernelContrast.Datasets;
+
+namespace KernelContrast.Cli;
+
+/// <summary>A matrix of embeddings from another program: .npy (float32, float64) or .safetensors (key <c>embeddings</c>).</summary>
+internal sealed record EmbeddingsFile(string Path, float[] Values, int Rows, int Dim)
+{
+    internal const string Key = "embeddings";
+
+    private const float SmallestNormal = 1.17549435e-38f;
+
+    /// <exception cref="UserError">No such file, no matrix of floats, or a value float32 cannot hold.</exception>
+    /// <exception cref="DataFormatException">The file is damaged.</exception>
+    internal static EmbeddingsFile Read(string path)
+    {
+        if (!File.Exists(path)) throw new UserError($"{path}: there is no such file. --embeddings expects a .npy or .safetensors file.");
+        return System.IO.Path.GetExtension(path).ToLowerInvariant() switch
+        {
+            ".npy" => ReadNpy(path),
+            ".safetensors" => ReadSafetensors(path),
+            _ => throw new UserError($"{path}: --embeddings expects a .npy or .safetensors file."),
+        };
+    }
+
+    private static EmbeddingsFile ReadNpy(string path)
+    {
+        NpyArray array = NpyFile.Read(path);
+        Shape shape = Matrix(path, array.Shape);
+        switch (array.Type)
+        {
+            case "f4": return new(path, array.ToSingles(), shape[0], shape[1]);
+            case "f8":
+                CheckRange(path, MemoryMarshal.Cast<byte, double>(array.Bytes), shape[1]);
+                return new(path, array.ToSingles(), shape[0], shape[1]);
+            default: throw new UserError($"{path}: expected elements of float32 or float64, found {array.Type}. Convert them with array.astype('<f4').");
+        }
+    }
+
+    private static EmbeddingsFile ReadSafetensors(string path)
+    {
+        using var reader = new SafetensorsReader(path);
+        SafetensorsEntry entry = reader.Entries.FirstOrDefault(e => e.Name == Key)
+            ?? throw new UserError($"{path}: expected a tensor '{Key}', found {string.Join(", ", reader.Entries.Select(e => $"'{e.Name}'").Take(8))}.");
+        Shape shape = Matrix(path, entry.Shape);
+        if (entry.Type is not ("F32" or "F64" or "F16" or "BF16"))
+            throw new UserError($"{path}: expected '{Key}' to be of floats, found {entry.Type}.");
+        using Tensor tensor = reader.Read(Key);
+        return new(path, tensor.ToArray(), shape[0], shape[1]);
+    }
+
+    private static Shape Matrix(string path, Shape shape) => shape.Rank == 2 ? shape
+        : throw new UserError($"{path}: expected a matrix [rows, dim], found the shape {shape}.");
+
+    /// <summary>A double that becomes infinite, or a row that becomes zero, would give a number that is finite and wrong.</summary>
+    private static void CheckRange(string path, ReadOnlySpan<double> values, int dim)
+    {
+        for (int start = 0; start < values.Length; start += dim)
+        {
+            double greatest = 0;
+            foreach (double value in values.Slice(start, dim))
+                if (double.IsFinite(value)) greatest = Math.Max(greatest, Math.Abs(value));
+            if (greatest > float.MaxValue || (greatest > 0 && greatest < SmallestNormal))
+                throw new UserError($"{path}: row {start / dim} has elements up to {greatest:G3}, outside float32's range of {SmallestNormal:G3} to {float.MaxValue:G3}. "
+                    + "Scale the row: the loss does not change, its gradient by the inverse.");
+        }
+    }
+}
