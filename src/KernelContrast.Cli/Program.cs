@@ -16,6 +16,7 @@ internal static class Program
 
     private static readonly Func<VerbCommand>[] Verbs =
     [
+        AugmentCommand.Create,
         DevicesCommand.Create,
         GradcheckCommand.Create,
         LossCommand.Create,
