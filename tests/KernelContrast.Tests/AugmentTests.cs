@@ -52,9 +52,19 @@ internal sealed class AugmentTests
         const int count = 6;
         MemoryDataset data = Images(count, channels, height, width);
         var pipeline = new Pipeline(recipe, recipe, seed: 3);
-        using Tensor views = pipeline.View(ImageBatch.Of(data, 0, count), epoch: 2, view: 1);
-        float[] actual = views.ToArray();
-        int outHeight = views.Shape[2], outWidth = views.Shape[3], size = channels * outHeight * outWidth;
+        // memory starts as NaN and has guards around it, the kernels' scratch included
+        Device.Cpu.Pool.TakeGuardViolations();
+        Device.Cpu.Pool.Checked = true;
+        float[] actual;
+        Shape shape;
+        try
+        {
+            using Tensor views = pipeline.View(ImageBatch.Of(data, 0, count), epoch: 2, view: 1);
+            (actual, shape) = (views.ToArray(), views.Shape);
+        }
+        finally { Device.Cpu.Pool.Checked = false; }
+        Assert.That(Device.Cpu.Pool.TakeGuardViolations(), Is.Zero);
+        int outHeight = shape[2], outWidth = shape[3], size = channels * outHeight * outWidth;
         var image = new byte[data.PixelsPerImage];
         double scale = recipe.StandardDeviation.Length > 0 ? 1 / recipe.StandardDeviation.Min() : 1;
         for (int i = 0; i < count; i++)
