@@ -99,6 +99,9 @@ internal readonly unsafe struct F128 : ISimd<F128>
     public static F128 Exponent(F128 a) =>
         new(Vector128.ConvertToSingle(Vector128.ShiftRightLogical(a._v.AsInt32(), 23) - Vector128.Create(127)));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static F128 AddExponent(F128 a, F128 n) => new((a._v.AsInt32() + Vector128.ShiftLeft(n._v.AsInt32(), 23)).AsSingle());
+
     public static F128 LoadPartial(float* source, int count, float fill)
     {
         if (count >= Width) return Load(source);

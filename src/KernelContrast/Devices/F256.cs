@@ -99,6 +99,9 @@ internal readonly unsafe struct F256 : ISimd<F256>
     public static F256 Exponent(F256 a) =>
         new(Vector256.ConvertToSingle(Vector256.ShiftRightLogical(a._v.AsInt32(), 23) - Vector256.Create(127)));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static F256 AddExponent(F256 a, F256 n) => new((a._v.AsInt32() + Vector256.ShiftLeft(n._v.AsInt32(), 23)).AsSingle());
+
     public static F256 LoadPartial(float* source, int count, float fill)
     {
         if (count >= Width) return Load(source);

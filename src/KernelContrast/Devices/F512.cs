@@ -99,6 +99,9 @@ internal readonly unsafe struct F512 : ISimd<F512>
     public static F512 Exponent(F512 a) =>
         new(Vector512.ConvertToSingle(Vector512.ShiftRightLogical(a._v.AsInt32(), 23) - Vector512.Create(127)));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static F512 AddExponent(F512 a, F512 n) => new((a._v.AsInt32() + Vector512.ShiftLeft(n._v.AsInt32(), 23)).AsSingle());
+
     public static F512 LoadPartial(float* source, int count, float fill)
     {
         if (count >= Width) return Load(source);

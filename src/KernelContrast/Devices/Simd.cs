@@ -40,6 +40,11 @@ internal unsafe interface ISimd<T> where T : struct, ISimd<T>
     static abstract T ScaleFar(T a, T n);
     /// <summary>⌊log₂ a⌋ of positive normal numbers.</summary>
     static abstract T Exponent(T a);
+    /// <summary>
+    /// a · 2^k where k is a whole number held in the low bits of n, as in n = k + 1.5·2²³. Adds to the exponent of a,
+    /// so a and the result must be normal; NaN stays when the low 9 bits of both are zero.
+    /// </summary>
+    static abstract T AddExponent(T a, T n);
     /// <summary>x &gt; y ? a : b, lane by lane.</summary>
     static abstract T SelectGreater(T x, T y, T a, T b);
     static abstract float Sum(T a);

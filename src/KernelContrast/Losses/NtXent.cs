@@ -26,4 +26,50 @@ public static class NtXent
     /// </exception>
     public static Tensor Loss(Tensor embeddings, float temperature = 0.5f, PairLayout layout = PairLayout.Halves) =>
         NtXentOp.Apply(embeddings, temperature, layout);
+
+    /// <summary>
+    /// The loss and its gradient on the CPU, without tensors or a tape. After the first call of a size, nothing is
+    /// allocated.
+    /// </summary>
+    /// <param name="embeddings">rows · dim elements, row-major; not normalised.</param>
+    /// <param name="rows">Two per pair.</param>
+    /// <param name="dim">Columns.</param>
+    /// <param name="temperature">τ &gt; 0.</param>
+    /// <param name="layout">Which rows are pairs.</param>
+    /// <param name="gradient">
+    /// Overwritten with ∂loss/∂embeddings; as many elements as <paramref name="embeddings"/>, or none to have the loss only.
+    /// </param>
+    /// <returns>The loss, as <see cref="Loss"/> defines it.</returns>
+    /// <exception cref="ArgumentException">As for <see cref="Loss"/>, or a span's length is not rows · dim.</exception>
+    public static double LossAndGradient(ReadOnlySpan<float> embeddings, int rows, int dim, float temperature, PairLayout layout, Span<float> gradient)
+    {
+        NtXentOp.CheckArguments(rows, dim, temperature);
+        if (embeddings.Length != (long)rows * dim)
+            throw new ArgumentException($"nt-xent: {rows} rows of {dim} are {(long)rows * dim} elements, but the embeddings hold {embeddings.Length}.");
+        if (gradient.Length != embeddings.Length && !gradient.IsEmpty)
+            throw new ArgumentException($"nt-xent: the gradient has room for {gradient.Length} elements, the embeddings hold {embeddings.Length}.");
+        if (embeddings.Overlaps(gradient))
+            throw new ArgumentException("nt-xent: the gradient overlaps the embeddings; give it memory of its own.");
+        return NtXentOp.Cpu.LossAndGradient(Device.Cpu, embeddings, rows, dim, temperature, layout, gradient);
+    }
+
+    /// <summary>Says which row of a batch is the first that holds NaN or infinity. Reads device memory: for debugging.</summary>
+    /// <exception cref="ArgumentException">There is one.</exception>
+    public static void CheckFinite(Tensor embeddings)
+    {
+        Check.Floats("nt-xent", embeddings);
+        Check.Rank("nt-xent", embeddings, 2);
+        CheckFinite(embeddings.ToArray(), embeddings.Shape[1]);
+    }
+
+    /// <summary>Says which row of a batch, given row-major with <paramref name="dim"/> columns, is the first that holds NaN or infinity.</summary>
+    /// <exception cref="ArgumentException">There is one.</exception>
+    public static void CheckFinite(ReadOnlySpan<float> embeddings, int dim)
+    {
+        for (int i = 0; i < embeddings.Length; i++)
+        {
+            if (!float.IsFinite(embeddings[i]))
+                throw new ArgumentException($"nt-xent: row {i / dim} of the embeddings holds {embeddings[i]} in column {i % dim}; the loss would be NaN.");
+        }
+    }
 }

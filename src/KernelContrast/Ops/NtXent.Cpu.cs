@@ -5,84 +5,154 @@ namespace KernelContrast;
 
 internal static partial class NtXentOp
 {
-    /// <summary>Row by row, in double precision.</summary>
+    /// <summary>
+    /// Tiles of the upper triangle: a similarity and, above <see cref="FixedShiftTemperature"/>, its exponential are
+    /// computed once for both rows. The tiles are dealt to as many slots as there are threads by their work, in one
+    /// fixed way; every slot sums into memory of its own, and the slots are added in order. Memory beside the input and
+    /// the gradient: 2·rows·dim floats saved, and one more rows·dim per thread during backward.
+    /// </summary>
     internal sealed unsafe class Cpu : Kernels
     {
+        internal override Shape NormalizedShape(int rows, int dim)
+        {
+            var layout = new PackedRows(rows, dim, 2 * Simd.Bits / 32);
+            return new(layout.PaddedRows, layout.Dim + layout.PaddedDim);
+        }
+
         internal override void Forward(Tensor loss, Tensor normalized, Tensor inverseNorm, Tensor shift, Tensor inverseSum,
             Tensor negativeShare, Tensor embeddings, float temperature, PairLayout layout)
         {
-            int rows = embeddings.Shape[0], dim = embeddings.Shape[1];
-            CpuThreadPool workers = ((CpuDevice)embeddings.Device).Workers;
-            float* h = embeddings.Floats, z = normalized.Floats, inverse = inverseNorm.Floats;
-            float* m = shift.Floats, r = inverseSum.Floats, share = negativeShare.Floats;
-            workers.For(rows, (_, i) => inverse[i] = Normalize(z + (long)i * dim, h + (long)i * dim, dim));
-            var losses = new double[rows];
-            workers.For(rows, (_, i) =>
+            var batch = new NtXentBatch(embeddings.Shape[0], embeddings.Shape[1], temperature, layout)
             {
-                int partner = Partner(i, rows, layout);
-                double largest = double.NegativeInfinity;
-                for (int j = 0; j < rows; j++)
-                    if (j != i) largest = Math.Max(largest, Dot(z, i, j, dim));
-                m[i] = (float)largest;
-                double negatives = 0, positive = (Dot(z, i, partner, dim) - m[i]) / temperature;
-                for (int j = 0; j < rows; j++)
-                    if (j != i && j != partner) negatives += Math.Exp((Dot(z, i, j, dim) - m[i]) / temperature);
-                double sum = negatives + Math.Exp(positive);
-                r[i] = (float)(1 / sum);
-                share[i] = (float)(negatives / sum);
-                losses[i] = Math.Log(sum) - positive;
-            });
-            loss.Floats[0] = (float)(losses.Sum() / rows);
+                Embeddings = embeddings.Floats,
+                Normalized = normalized.Floats,
+                InverseNorm = inverseNorm.Floats,
+                Shift = shift.Floats,
+                InverseSum = inverseSum.Floats,
+                NegativeShare = negativeShare.Floats,
+            };
+            loss.Floats[0] = (float)Forward((CpuDevice)embeddings.Device, ref batch);
         }
 
         internal override void Backward(Tensor gradEmbeddings, Tensor gradLoss, Tensor normalized, Tensor inverseNorm,
             Tensor shift, Tensor inverseSum, Tensor negativeShare, float temperature, PairLayout layout)
         {
-            int rows = gradEmbeddings.Shape[0], dim = gradEmbeddings.Shape[1];
-            float* z = normalized.Floats, inverse = inverseNorm.Floats, grad = gradEmbeddings.Floats;
-            float* m = shift.Floats, r = inverseSum.Floats, share = negativeShare.Floats;
-            double scale = gradLoss.Floats[0] / ((double)rows * temperature);
-            ((CpuDevice)gradEmbeddings.Device).Workers.For(rows, (_, i) =>
+            var batch = new NtXentBatch(gradEmbeddings.Shape[0], gradEmbeddings.Shape[1], temperature, layout)
             {
-                int partner = Partner(i, rows, layout);
-                double* g = stackalloc double[dim];
-                new Span<double>(g, dim).Clear();
-                for (int j = 0; j < rows; j++)
+                Normalized = normalized.Floats,
+                InverseNorm = inverseNorm.Floats,
+                Shift = shift.Floats,
+                InverseSum = inverseSum.Floats,
+                NegativeShare = negativeShare.Floats,
+                Gradient = gradEmbeddings.Floats,
+                GradLoss = gradLoss.Floats[0],
+            };
+            Backward((CpuDevice)gradEmbeddings.Device, ref batch);
+        }
+
+        /// <summary>Both passes without a tape; no gradient when the span is empty.</summary>
+        internal static double LossAndGradient(CpuDevice cpu, ReadOnlySpan<float> embeddings, int rows, int dim,
+            float temperature, PairLayout layout, Span<float> gradient)
+        {
+            var packed = new PackedRows(rows, dim, 2 * Simd.Bits / 32);
+            long rowFloats = (rows + 15) / 16 * 16, bytes = 4 * (packed.Floats + 4 * rowFloats);
+            float* memory = (float*)cpu.Pool.Rent(bytes);
+            try
+            {
+                fixed (float* h = embeddings, grad = gradient)
                 {
-                    if (j == i) continue;
-                    double s = Dot(z, i, j, dim);
-                    double weight = j == partner ? -((double)share[i] + share[j])
-                        : Math.Exp((s - m[i]) / temperature) * r[i] + Math.Exp((s - m[j]) / temperature) * r[j];
-                    for (int k = 0; k < dim; k++) g[k] += weight * z[(long)j * dim + k];
+                    float* perRow = memory + packed.Floats;
+                    var batch = new NtXentBatch(rows, dim, temperature, layout)
+                    {
+                        Embeddings = h,
+                        Normalized = memory,
+                        InverseNorm = perRow,
+                        Shift = perRow + rowFloats,
+                        InverseSum = perRow + 2 * rowFloats,
+                        NegativeShare = perRow + 3 * rowFloats,
+                        Gradient = grad,
+                        GradLoss = 1,
+                    };
+                    double loss = Forward(cpu, ref batch);
+                    if (!gradient.IsEmpty) Backward(cpu, ref batch);
+                    return loss;
                 }
-                double along = 0;
-                for (int k = 0; k < dim; k++) along += g[k] * z[(long)i * dim + k];
-                for (int k = 0; k < dim; k++)
-                    grad[(long)i * dim + k] = (float)(scale * (g[k] - along * z[(long)i * dim + k]) * inverse[i]);
-            });
-        }
-
-        private static float Normalize(float* z, float* h, int dim)
-        {
-            float largest = 0;
-            for (int k = 0; k < dim; k++) largest = MathF.Max(largest, MathF.Abs(h[k]));
-            if (largest == 0)
-            {
-                new Span<float>(z, dim).Clear();
-                return 0;
             }
-            double sum = 0;
-            for (int k = 0; k < dim; k++) sum += (double)h[k] / largest * (h[k] / (double)largest);
-            double norm = Math.Sqrt(sum) * largest;
-            for (int k = 0; k < dim; k++) z[k] = (float)(h[k] / norm);
-            return (float)Math.Min(1 / norm, float.MaxValue);
+            finally { cpu.Pool.Return((nint)memory, bytes); }
         }
 
-        private static double Dot(float* z, int i, int j, int dim)
+        private static double Forward(CpuDevice cpu, ref NtXentBatch batch) => Simd.Bits switch
         {
-            double sum = 0;
-            for (int k = 0; k < dim; k++) sum += (double)z[(long)i * dim + k] * z[(long)j * dim + k];
-            return sum;
+            512 => Forward<F512>(cpu, ref batch),
+            256 => Forward<F256>(cpu, ref batch),
+            _ => Forward<F128>(cpu, ref batch),
+        };
+
+        private static void Backward(CpuDevice cpu, ref NtXentBatch batch)
+        {
+            switch (Simd.Bits)
+            {
+                case 512: Backward<F512>(cpu, ref batch); break;
+                case 256: Backward<F256>(cpu, ref batch); break;
+                default: Backward<F128>(cpu, ref batch); break;
+            }
+        }
+
+        private static double Forward<T>(CpuDevice cpu, ref NtXentBatch batch) where T : struct, ISimd<T>
+        {
+            batch.Divide(cpu.Workers.Count, 2 * T.Width);
+            int padded = batch.Rows.PaddedRows;
+            // Per slot: scratch, sums in double, and the running maxima of the online path. Per row: the positive and the loss.
+            long scratch = NtXentTiles<T>.ScratchFloats(ref batch), bytes = batch.Slots * (4 * scratch + 12L * padded) + 16L * padded;
+            byte* memory = (byte*)cpu.Pool.Rent(bytes);
+            try
+            {
+                batch.Sums = (double*)memory;
+                batch.Positive = batch.Sums + (long)batch.Slots * padded;
+                batch.Losses = batch.Positive + padded;
+                batch.Scratch = (float*)(batch.Losses + padded);
+                batch.ScratchFloats = scratch;
+                batch.Maxima = batch.Scratch + batch.Slots * scratch;
+
+                cpu.Workers.For(batch.RowItems, ref batch, &NtXentRows<T>.Normalize);
+                batch.ShareTiles(diagonalWork: 6);
+                cpu.Workers.For(batch.Slots, ref batch, batch.IsFixedShift ? &NtXentTiles<T>.Forward : &NtXentOnlineTiles<T>.Forward);
+                cpu.Workers.For(batch.RowItems, ref batch, &NtXentRows<T>.FinishForward);
+                double loss = 0;
+                for (int i = 0; i < batch.Rows.Count; i++) loss += batch.Losses[i];
+                return loss / batch.Rows.Count;
+            }
+            finally { cpu.Pool.Return((nint)memory, bytes); }
+        }
+
+        private static void Backward<T>(CpuDevice cpu, ref NtXentBatch batch) where T : struct, ISimd<T>
+        {
+            batch.Divide(cpu.Workers.Count, 2 * T.Width);
+            int padded = batch.Rows.PaddedRows;
+            long scratch = NtXentTiles<T>.ScratchFloats(ref batch), slot = (long)padded * batch.Rows.PaddedDim;
+            long bytes = 4 * (batch.Slots * (scratch + slot) + 3L * padded);
+            float* memory = (float*)cpu.Pool.Rent(bytes);
+            try
+            {
+                batch.Accumulators = memory;
+                batch.Scratch = memory + batch.Slots * slot;
+                batch.ScratchFloats = scratch;
+                batch.PackedInverseSum = batch.Scratch + batch.Slots * scratch;
+                batch.PackedShift = batch.PackedInverseSum + padded;
+                batch.PackedShare = batch.PackedShift + padded;
+                for (int i = 0; i < padded; i++)
+                {
+                    bool real = i < batch.Rows.Count;
+                    int row = batch.OriginalRow(i);
+                    batch.PackedInverseSum[i] = real ? batch.InverseSum[row] : 0;
+                    batch.PackedShift[i] = real ? batch.Shift[row] : 0;
+                    batch.PackedShare[i] = real ? batch.NegativeShare[row] : 0;
+                }
+                batch.ShareTiles(diagonalWork: 4); // two products of the three
+                cpu.Workers.For(batch.Slots, ref batch, &NtXentTiles<T>.Backward);
+                cpu.Workers.For(batch.RowItems, ref batch, &NtXentRows<T>.FinishBackward);
+            }
+            finally { cpu.Pool.Return((nint)memory, bytes); }
         }
     }
 }

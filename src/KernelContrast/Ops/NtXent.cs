@@ -72,10 +72,10 @@ internal static partial class NtXentOp
 
     internal static void CheckArguments(int rows, int dim, float temperature)
     {
-        Check.That(rows >= 2 && rows % 2 == 0 && dim >= 1,
-            $"nt-xent: embeddings have shape [{rows}, {dim}], expected an even number of rows, two per pair, and at least one column.");
-        Check.That(temperature > 0 && float.IsFinite(temperature),
-            $"nt-xent: the temperature is {temperature}, expected a positive finite number.");
+        if (rows < 2 || rows % 2 != 0 || dim < 1)
+            throw new ArgumentException($"nt-xent: embeddings have shape [{rows}, {dim}], expected an even number of rows, two per pair, and at least one column.");
+        if (!(temperature > 0 && float.IsFinite(temperature)))
+            throw new ArgumentException($"nt-xent: the temperature is {temperature}, expected a positive finite number.");
     }
 
     /// <summary>The partner of a row.</summary>
