@@ -136,6 +136,17 @@ public sealed record SimClrConfig
         }
     }
 
+    /// <summary>
+    /// The two views' recipes, with their size. The first's size and normalisation are what the encoder is evaluated with.
+    /// </summary>
+    public (ViewRecipe First, ViewRecipe Second) Views()
+    {
+        (ViewRecipe first, ViewRecipe second) = AugmentPreset.Get(Augmentation);
+        return (Sized(first), Sized(second));
+
+        ViewRecipe Sized(ViewRecipe recipe) => ViewSize == 0 ? recipe : recipe with { OutputHeight = ViewSize, OutputWidth = ViewSize };
+    }
+
     /// <summary>The highest learning rate, scaled by the batch.</summary>
     internal double PeakRate => Scaling switch
     {
@@ -152,10 +163,8 @@ public sealed record SimClrConfig
 
     internal Pipeline MakePipeline(ulong seed)
     {
-        (ViewRecipe first, ViewRecipe second) = AugmentPreset.Get(Augmentation);
-        return new(Sized(first), Sized(second), seed);
-
-        ViewRecipe Sized(ViewRecipe recipe) => ViewSize == 0 ? recipe : recipe with { OutputHeight = ViewSize, OutputWidth = ViewSize };
+        (ViewRecipe first, ViewRecipe second) = Views();
+        return new(first, second, seed);
     }
 
     internal Optimizer MakeOptimizer(IReadOnlyList<(string Name, Tensor Tensor)> parameters) => Optimizer switch
