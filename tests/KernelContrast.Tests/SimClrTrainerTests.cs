@@ -1,6 +1,7 @@
 using System.Text.Json;
 using KernelContrast.Datasets;
 using KernelContrast.Nn;
+using KernelContrast.Optim;
 using KernelContrast.Training;
 
 namespace KernelContrast.Tests;
@@ -132,6 +133,8 @@ internal sealed class SimClrTrainerTests
     {
         Assert.That(Hash(Config() with { HealthImages = 0, LogEverySteps = 0 }, "b"), Is.EqualTo(Hash(Config(), "a")));
         Assert.That(Hash(Config() with { Seed = 12 }, "c"), Is.Not.EqualTo(Hash(Config(), "a2")));
+        SimClrConfig lars = Config() with { Optimizer = OptimizerKind.Lars, LearningRate = 0.1 };
+        Assert.That(Hash(lars with { LarsMomentum = LarsMomentum.RateOutside }, "l"), Is.Not.EqualTo(Hash(lars, "l2")));
 
         string Hash(SimClrConfig config, string name)
         {

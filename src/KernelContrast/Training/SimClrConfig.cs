@@ -82,6 +82,9 @@ public sealed record SimClrConfig
     /// <summary>Momentum of SGD and LARS.</summary>
     public double Momentum { get; set; } = 0.9;
 
+    /// <summary>Where LARS multiplies by the learning rate.</summary>
+    public LarsMomentum LarsMomentum { get; set; }
+
     /// <summary>Of weights, shuffles and views.</summary>
     public ulong Seed { get; set; }
 
@@ -171,7 +174,7 @@ public sealed record SimClrConfig
     {
         OptimizerKind.AdamW => new AdamW(parameters, LearningRate, weightDecay: WeightDecay ?? 1e-2, decayVectors: false),
         OptimizerKind.Sgd => new Sgd(parameters, LearningRate, Momentum, weightDecay: WeightDecay ?? 1e-4, decayVectors: false),
-        _ => new Lars(parameters, LearningRate, Momentum, WeightDecay ?? 1e-6),
+        _ => new Lars(parameters, LearningRate, Momentum, WeightDecay ?? 1e-6, form: LarsMomentum),
     };
 
     internal Schedule MakeSchedule(long stepsPerEpoch) =>
