@@ -3,12 +3,13 @@ using System.CommandLine.Help;
 using System.CommandLine.Invocation;
 using System.CommandLine.Parsing;
 using KernelContrast.Cli.Verbs;
+using KernelContrast.Training;
 
 namespace KernelContrast.Cli;
 
 /// <summary>
 /// The tool. Exit codes: 0 done; 1 it failed (a check did not hold, training diverged, a bug); 2 it was asked for
-/// something that cannot be, and one line on the error stream says what.
+/// something that cannot be, and one line on the error stream says what; 130 it was stopped (Ctrl-C) and saved its work.
 /// </summary>
 internal static class Program
 {
@@ -20,6 +21,8 @@ internal static class Program
         DevicesCommand.Create,
         GradcheckCommand.Create,
         LossCommand.Create,
+        PretrainCommand.Create,
+        DemoCommand.Create,
     ];
 
     private static int Main(string[] args)
@@ -32,6 +35,11 @@ internal static class Program
         {
             Console.Error.WriteLine($"{Name}: {OneLine(e.Message)}");
             return 2;
+        }
+        catch (TrainingFailedException e)
+        {
+            Console.Error.WriteLine($"{Name}: {OneLine(e.Message)}");
+            return 1;
         }
         catch (Exception e)
         {

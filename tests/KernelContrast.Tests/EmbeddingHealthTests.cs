@@ -41,6 +41,15 @@ internal sealed class EmbeddingHealthTests
     }
 
     [Test]
+    public void Rows_keep_their_direction_whatever_the_sign_of_their_largest_element()
+    {
+        // One row, then its nearest neighbour with the largest element elsewhere and of the other sign.
+        float[] first = [-5, 4.9f, 1, 2], second = [-4.9f, 5, 1, 2];
+        EmbeddingHealth health = EmbeddingHealth.Measure(first, second, 2, first, 2);
+        Assert.That(health.Alignment, Is.LessThan(1e-3));
+    }
+
+    [Test]
     public void RankMe_is_the_same_from_either_gram_matrix()
     {
         using Tensor x = Tensor.RandomNormal(new(7, 12), 1);

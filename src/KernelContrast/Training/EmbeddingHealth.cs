@@ -44,7 +44,7 @@ public sealed record EmbeddingHealth(double Spread, double Alignment, double Uni
         for (int i = 0; i < z.Length; i += dim)
         {
             Span<float> row = z.AsSpan(i, dim);
-            float largest = TensorPrimitives.MaxMagnitude<float>(row);
+            float largest = MathF.Abs(TensorPrimitives.MaxMagnitude<float>(row));
             if (largest == 0) continue;
             TensorPrimitives.Divide(row, largest, row);
             TensorPrimitives.Divide(row, TensorPrimitives.Norm<float>(row), row);

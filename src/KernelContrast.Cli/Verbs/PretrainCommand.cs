@@ -1,0 +1,69 @@
+using System.CommandLine;
+using KernelContrast.Datasets;
+using KernelContrast.Training;
+
+namespace KernelContrast.Cli.Verbs;
+
+/// <summary><c>pretrain</c>: trains an encoder without labels, and goes on with a run that was stopped or killed.</summary>
+internal static class PretrainCommand
+{
+    internal static VerbCommand Create()
+    {
+        var data = new Option<string>("--data") { Description = "Images: a directory of IDX, CIFAR or .npy files, or of folders of PNG and JPEG", HelpName = "PATH", Required = true };
+        var images = new Option<int?>("--images") { Description = "Only the first so many", HelpName = "N" };
+        var imageSize = new Option<int>("--image-size") { Description = "Resize images from folders to this height and width; 0: they have one size", HelpName = "N", DefaultValueFactory = _ => 0 };
+        var output = new Option<string?>("--out") { Description = "Directory for checkpoint, metrics.jsonl and run.json", HelpName = "DIR" };
+        var resume = new Option<string?>("--resume")
+        {
+            Description = "Go on with the run of this directory (of --out when none is given), to the same bits as if it had not stopped",
+            HelpName = "DIR",
+            Arity = ArgumentArity.ZeroOrOne,
+        };
+        var run = new RunOptions();
+        var device = new DeviceOptions();
+        var verb = new VerbCommand("pretrain", "Train an encoder on images without labels (SimCLR). Ctrl-C finishes the step and saves.",
+            "kernelcontrast pretrain --data data/mnist --preset digits --epochs 15 --out runs/digits",
+            "kernelcontrast pretrain --data data/mnist --resume runs/digits")
+        { data, images, imageSize, output, resume };
+        run.AddTo(verb);
+        device.AddTo(verb);
+        verb.SetAction(parsed =>
+        {
+            Device on = device.Open(parsed);
+            bool resumes = parsed.GetResult(resume) is { Implicit: false };
+            string directory = parsed.GetValue(resume) ?? parsed.GetValue(output)
+                ?? throw new UserError("--out is missing: give a directory for the run.");
+            if (parsed.GetValue(images) is < 1) throw new UserError($"--images is {parsed.GetValue(images)}, expected 1 or more.");
+            IImageDataset source = UserError.Check(() => Dataset.Open(parsed.GetValue(data)!, Split.Train, parsed.GetValue(imageSize)))
+                .Take(parsed.GetValue(images) ?? int.MaxValue);
+            using SimClrTrainer trainer = UserError.Check(() => resumes
+                ? Resume(directory, source, on, began => run.CheckSame(parsed, began))
+                : SimClrTrainer.Start(run.Create(parsed, source.Channels), source, directory, on));
+            if (!resumes) ConfigFile.Write(parsed, directory);
+            return Run(trainer, source, parsed.GetValue(data)!);
+        });
+        return verb;
+    }
+
+    private static SimClrTrainer Resume(string directory, IImageDataset data, Device device, Action<SimClrConfig> check)
+    {
+        check(Checkpoint.Open(directory).Config);
+        return SimClrTrainer.Resume(directory, data, device);
+    }
+
+    private static int Run(SimClrTrainer trainer, IImageDataset data, string path)
+    {
+        Terminal.Line($"{data.Count} images of {data.Channels}×{data.Height}×{data.Width}; an encoder of {trainer.Encoder.ParameterCount:N0} parameters on {trainer.Device}, {trainer.Device.Description}");
+        if (trainer.Step > 0) Terminal.Line($"going on from step {trainer.Step} of {trainer.TotalSteps}");
+        using var console = new TrainingConsole(trainer);
+        TrainingResult result = trainer.Run(console.Stop);
+        if (!result.Completed)
+        {
+            Terminal.Line($"Stopped at step {trainer.Step} of {trainer.TotalSteps}, saved in {trainer.Directory}. Go on with: kernelcontrast pretrain --data {path} --resume {trainer.Directory}");
+            return TrainingConsole.StoppedExitCode;
+        }
+        Terminal.Line($"saved {result.Checkpoint.Path}");
+        Terminal.Line($"weights {result.Checkpoint.WeightsHash}");
+        return 0;
+    }
+}

@@ -1,0 +1,54 @@
+using System.Text.Json;
+
+namespace KernelContrast.Cli.Tests;
+
+/// <summary>The demo from first to last, on so few digits that it takes seconds; nothing is learned from them.</summary>
+[TestFixture]
+internal sealed class DemoTests
+{
+    [Test]
+    public void The_demo_writes_everything_it_promises()
+    {
+        using var folder = new TemporaryFolder();
+        string data = SmallDigits.Write(folder["digits"], train: 520, test: 200), output = folder["demo"];
+        Tool run = Tool.Run("demo", "--data", data, "--epochs", "2", "--out", output);
+        Assert.That(run.ExitCode, Is.Zero, run.Error);
+        Assert.That(run.Output, Does.StartWith("device: cpu").And.Match("(?m)^accuracy, % +kNN +linear +10 labels per class$").And.Match("(?m)^trained without labels( +[0-9.]+){3}$"));
+
+        using JsonDocument result = JsonDocument.Parse(File.ReadAllText(Path.Combine(output, "result.json")));
+        JsonElement root = result.RootElement;
+        Assert.That(root.EnumerateObject().Select(p => p.Name), Is.EqualTo(new[] { "device", "seconds", "raw", "random", "learned" }));
+        Assert.That(root.GetProperty("device").GetString(), Is.EqualTo("cpu"));
+        Assert.That(root.GetProperty("seconds").EnumerateObject().Select(p => p.Name), Is.EqualTo(new[] { "train", "total" }));
+        foreach (string name in new[] { "raw", "random", "learned" })
+        {
+            Assert.That(root.GetProperty(name).EnumerateObject().Select(p => p.Name), Is.EqualTo(new[] { "knn", "linear", "few" }));
+            foreach (JsonProperty value in root.GetProperty(name).EnumerateObject())
+                Assert.That(value.Value.GetDouble(), Is.InRange(1, 100), $"{name} {value.Name}: per cent");
+        }
+        foreach (string picture in new[] { "views.png", "training.png", "space.png" })
+        {
+            byte[] png = File.ReadAllBytes(Path.Combine(output, picture));
+            Assert.That(png.AsSpan(0, 4).ToArray(), Is.EqualTo(new byte[] { 0x89, (byte)'P', (byte)'N', (byte)'G' }), picture);
+            Assert.That(png, Has.Length.GreaterThan(2000), picture);
+        }
+        Assert.That(File.ReadAllLines(Path.Combine(output, "metrics.jsonl")).Count(l => l.Contains("\"epoch\"") && l.Contains("rankMe")), Is.EqualTo(2));
+        Assert.That(File.Exists(Path.Combine(output, "checkpoint.safetensors")));
+        Assert.That(File.Exists(Path.Combine(output, "run.json")));
+        Dictionary<string, Tensor> features = Safetensors.Read(Path.Combine(output, "embeddings.safetensors"));
+        Assert.That(features["embeddings"].Shape, Is.EqualTo(new Shape(200, 64)));
+        Assert.That(features["train_labels"].Shape, Is.EqualTo(new Shape(520)));
+        foreach (Tensor tensor in features.Values) tensor.Dispose();
+
+        // What the demo writes, the loss reads.
+        Assert.That(Tool.Run("loss", "nt-xent", "--embeddings", Path.Combine(output, "embeddings.safetensors")).ExitCode, Is.Zero);
+    }
+
+    [Test]
+    public void A_folder_without_digits_is_refused()
+    {
+        using var folder = new TemporaryFolder();
+        Directory.CreateDirectory(folder["empty"]);
+        Tool.Refuses(["demo", "--data", folder["empty"], "--out", folder["out"]], "empty");
+    }
+}
