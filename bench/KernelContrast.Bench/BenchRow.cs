@@ -1,0 +1,36 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+
+namespace KernelContrast.Bench;
+
+/// <summary>One line of the table: an item in one mode.</summary>
+/// <param name="Group">nt-xent, gemm, norms, augment, step.</param>
+/// <param name="Item">What was timed, with its sizes.</param>
+/// <param name="Mode">default or tuned malloc; with " avx2" where vectors were narrowed on both sides.</param>
+/// <param name="Gflops">Ours: floating-point operations ÷ median time; null where they are not the point.</param>
+/// <param name="GigabytesPerSecond">Ours: least bytes moved ÷ median time; null likewise.</param>
+/// <param name="Error">Ours against float64: largest difference as a share of the reference's root mean square.</param>
+/// <param name="TheirError">The same of the peer.</param>
+/// <param name="Target">The ratio to reach, when one is set for this mode.</param>
+internal sealed record BenchRow(
+    string Group, string Item, string Mode, Timing Ours, Timing Theirs, Timing Ratio,
+    double? Gflops, double? GigabytesPerSecond, double? Error, double? TheirError, double? Target)
+{
+    [JsonIgnore]
+    public bool? TargetMet => Target is { } target ? Ratio.Median <= target : null;
+}
+
+/// <summary>The peak memory of a process that computed one thing.</summary>
+internal sealed record MemoryRow(string Item, string Side, double PeakMebibytes, double BaselineMebibytes)
+{
+    public double ExtraMebibytes => PeakMebibytes - BaselineMebibytes;
+}
+
+internal sealed record BenchReport(
+    string Date, string Commit, string Machine, int Threads, string Runtime, string Peer, List<BenchRow> Rows, List<MemoryRow> Memory);
+
+[JsonSourceGenerationOptions(WriteIndented = true, PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
+    DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSerializable(typeof(BenchReport))]
+[JsonSerializable(typeof(List<BenchRow>))]
+internal sealed partial class BenchJson : JsonSerializerContext;

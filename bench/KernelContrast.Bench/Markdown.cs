@@ -1,0 +1,25 @@
+using System.Text;
+
+namespace KernelContrast.Bench;
+
+/// <summary>The report as a table for people.</summary>
+internal static class Markdown
+{
+    internal static string Of(BenchReport report)
+    {
+        var text = new StringBuilder();
+        text.AppendLine($"{report.Date}, commit {report.Commit}; {report.Machine}; {report.Threads} threads each; {report.Runtime}; peer: {report.Peer}.");
+        text.AppendLine();
+        text.AppendLine("| item | mode | ours ms [p20, p80] | peer ms | ratio [p20, p80] | target | GFLOP/s | GB/s | error | peer's error |");
+        text.AppendLine("|---|---|---|---|---|---|---|---|---|---|");
+        foreach (BenchRow row in report.Rows)
+            text.AppendLine($"| {row.Item} | {row.Mode} | {row.Ours.Median:G4} [{row.Ours.P20:G4}, {row.Ours.P80:G4}] | {row.Theirs.Median:G4} "
+                + $"| **{row.Ratio.Median:F2}** [{row.Ratio.P20:F2}, {row.Ratio.P80:F2}] | {Target(row)} "
+                + $"| {row.Gflops:F0} | {row.GigabytesPerSecond:F1} | {row.Error:0.0e+0} | {row.TheirError:0.0e+0} |");
+        foreach (MemoryRow row in report.Memory)
+            text.AppendLine($"{Environment.NewLine}Extra memory, {row.Item}, {row.Side}: {row.ExtraMebibytes:F0} MiB.");
+        return text.ToString();
+    }
+
+    private static string Target(BenchRow row) => row.Target is { } target ? $"≤ {target:F2} {(row.TargetMet == true ? "✓" : "✗")}" : "";
+}

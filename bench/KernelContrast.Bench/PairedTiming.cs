@@ -1,0 +1,61 @@
+using System.Diagnostics;
+
+namespace KernelContrast.Bench;
+
+/// <summary>Milliseconds of one side: median with the 20th and 80th percentile.</summary>
+internal readonly record struct Timing(double Median, double P20, double P80)
+{
+    internal static Timing Of(IEnumerable<double> milliseconds)
+    {
+        double[] sorted = [.. milliseconds.Order()];
+        return new(At(sorted, 0.5), At(sorted, 0.2), At(sorted, 0.8));
+    }
+
+    internal static double At(double[] sorted, double quantile)
+    {
+        double position = quantile * (sorted.Length - 1);
+        int below = (int)position;
+        int above = Math.Min(below + 1, sorted.Length - 1);
+        return sorted[below] + (position - below) * (sorted[above] - sorted[below]);
+    }
+}
+
+/// <summary>
+/// Runs two sides in turn, A B A B …, so that a drift of the machine's speed falls on both, and forms the ratio pair by
+/// pair: its median does not move when one run of either side is disturbed.
+/// </summary>
+internal static class PairedTiming
+{
+    private const int MinimumPairs = 7;
+    private const int MaximumPairs = 60;
+
+    /// <summary>Warm-up of both sides, then pairs until about <paramref name="seconds"/> have passed.</summary>
+    internal static (Timing Ours, Timing Theirs, Timing Ratio) Run(Action ours, Action theirs, double seconds = 6)
+    {
+        ours();
+        theirs();
+        int inner = Math.Max(1, (int)(0.002 / Math.Max(1e-6, Once(ours) / 1000)));
+        theirs();
+        var a = new List<double>();
+        var b = new List<double>();
+        var ratio = new List<double>();
+        long start = Stopwatch.GetTimestamp();
+        while (a.Count < MinimumPairs || (a.Count < MaximumPairs && Stopwatch.GetElapsedTime(start).TotalSeconds < seconds))
+        {
+            double x = Repeat(ours, inner), y = Repeat(theirs, inner);
+            a.Add(x);
+            b.Add(y);
+            ratio.Add(x / y);
+        }
+        return (Timing.Of(a), Timing.Of(b), Timing.Of(ratio));
+    }
+
+    private static double Repeat(Action action, int times)
+    {
+        long start = Stopwatch.GetTimestamp();
+        for (int i = 0; i < times; i++) action();
+        return Stopwatch.GetElapsedTime(start).TotalMilliseconds / times;
+    }
+
+    private static double Once(Action action) => Repeat(action, 1);
+}
