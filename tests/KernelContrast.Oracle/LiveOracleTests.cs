@@ -19,8 +19,8 @@ internal sealed class LiveOracleTests
         ["batch-norm"] = BatchNorm,
         ["adamw"] = () => Optimize(p => torch.optim.AdamW([p], OracleRecipes.AdamWRate, weight_decay: OracleRecipes.AdamWDecay)),
         ["sgd"] = () => Optimize(p => torch.optim.SGD([p], OracleRecipes.SgdRate, OracleRecipes.SgdMomentum, weight_decay: OracleRecipes.SgdDecay, nesterov: true)),
-        ["resnet18"] = () => Network(new TorchVisionResNet([2, 2, 2, 2], bottleneck: false, smallStem: true, outputs: 10), OracleRecipes.ResNet18Images),
-        ["resnet50"] = () => Network(new TorchVisionResNet([3, 4, 6, 3], bottleneck: true, smallStem: false, outputs: 10), OracleRecipes.ResNet50Images),
+        ["resnet18"] = () => Network(new TorchVisionResNet([2, 2, 2, 2], bottleneck: false, smallStem: true, outputs: 10), OracleRecipes.ResNet18Images, training: true),
+        ["resnet50"] = () => Network(new TorchVisionResNet([3, 4, 6, 3], bottleneck: true, smallStem: false, outputs: 10), OracleRecipes.ResNet50Images, training: false),
     };
 
     [OneTimeSetUp]
@@ -101,22 +101,25 @@ internal sealed class LiveOracleTests
         return new() { ["parameter"] = ToArray(parameter) };
     }
 
-    private static Dictionary<string, float[]> Network(TorchVisionResNet net, Shape images)
+    private static Dictionary<string, float[]> Network(TorchVisionResNet net, Shape images, bool training)
     {
+        // In double precision: a deep network's float32 gradients differ from one correct implementation to the next.
         using var scope = torch.NewDisposeScope();
+        net.to(torch.ScalarType.Float64);
+        net.train(training);
         using (torch.no_grad())
             foreach ((string name, TorchSharp.Modules.Parameter parameter) in net.named_parameters())
             {
                 var shape = new Shape([.. parameter.shape.Select(s => (int)s)]);
                 parameter.copy_(From(OracleRecipes.ParameterValues(name, shape), shape));
             }
-        TorchTensor logits = net.call(From(OracleRecipes.Numbers(images, 30), images));
+        TorchTensor logits = net.call(From(OracleRecipes.Numbers(images, 30), images).to(torch.ScalarType.Float64));
         TorchTensor loss = functional.cross_entropy(logits, torch.arange(images[0]));
         loss.backward();
         var results = new Dictionary<string, float[]> { ["logits"] = ToArray(logits), ["loss"] = ToArray(loss) };
         foreach ((string name, TorchSharp.Modules.Parameter parameter) in net.named_parameters()) results[$"grad {name}"] = OracleRecipes.Digest(ToArray(parameter.grad!));
         foreach ((string name, TorchTensor buffer) in net.named_buffers())
-            if (buffer.dtype == torch.ScalarType.Float32) results[$"buffer {name}"] = OracleRecipes.Digest(ToArray(buffer));
+            if (buffer.dtype == torch.ScalarType.Float64) results[$"buffer {name}"] = OracleRecipes.Digest(ToArray(buffer));
         return results;
     }
 
@@ -126,7 +129,7 @@ internal sealed class LiveOracleTests
 
     private static float[] ToArray(TorchTensor x)
     {
-        using TorchTensor dense = x.detach().contiguous();
+        using TorchTensor dense = x.detach().to(torch.ScalarType.Float32).contiguous();
         return dense.data<float>().ToArray();
     }
 }
