@@ -19,7 +19,7 @@ internal static class HostBench
     {
         // In process: the project references libtorch, which a generated project would copy for every job.
         ManualConfig config = ManualConfig.CreateEmpty()
-            .AddJob(Job.ShortRun.WithToolchain(InProcessNoEmitToolchain.Default))
+            .AddJob(Job.ShortRun.WithToolchain(InProcessNoEmitToolchain.Instance))
             .AddLogger(ConsoleLogger.Default)
             .AddColumnProvider(DefaultColumnProviders.Instance)
             .AddColumn(new WorkColumn("GFLOP/s", c => c.Flops), new WorkColumn("GB/s", c => c.Bytes))

@@ -1,6 +1,4 @@
-using System.Diagnostics;
 using System.Globalization;
-using System.Text.Json;
 using KernelContrast.Bench;
 using KernelContrast.TorchSharpSupport;
 

@@ -10,7 +10,10 @@ internal static class GemmBench
         foreach (int size in new[] { 1024, 2048 })
             yield return new PairedBench("gemm", $"GEMM {size}³",
                 new Dictionary<string, double> { ["default"] = 1.20, ["tuned"] = 1.20, ["default avx2"] = 1.25, ["tuned avx2"] = 1.25 },
-                () => Create(size)) { Narrow = true };
+                () => Create(size))
+            {
+                Narrow = true,
+            };
     }
 
     private static PairedItem Create(int size)

@@ -40,7 +40,7 @@ internal static class TorchAugment
         theta.select(1, 0).select(1, 2).copy_((torch.rand(count) * 2 - 1) * (1 - width));
         theta.select(1, 1).select(1, 2).copy_((torch.rand(count) * 2 - 1) * (1 - height));
         x = functional.grid_sample(x, functional.affine_grid(theta, [count, 3, size, size], align_corners: false),
-            padding_mode: GridSamplePaddingModes.Border, align_corners: false);
+            padding_mode: torch.GridSamplePaddingMode.Border, align_corners: false);
 
         TorchTensor jitter = torch.rand(count, 1, 1, 1) < 0.8f;
         TorchTensor y = (x * Factor(count, 0.4f)).clamp(0, 1);
