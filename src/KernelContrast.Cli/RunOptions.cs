@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using KernelContrast.Augment;
 using KernelContrast.Nn;
+using KernelContrast.Optim;
 using KernelContrast.Training;
 
 namespace KernelContrast.Cli;
@@ -38,6 +39,8 @@ internal sealed class RunOptions
         Bind(New("--warmup-epochs", "Epochs of linear warm-up before the cosine", 1.0), (c, v) => c.WarmupEpochs = Math.Min(v, c.Epochs));
         Bind(new Option<double?>("--weight-decay") { Description = "Of weights; the optimizer's usual when not given (0.01 AdamW, 1e-4 SGD, 1e-6 LARS)", HelpName = "D" }, (c, v) => c.WeightDecay = v);
         Bind(New("--momentum", "Of SGD and LARS", 0.9), (c, v) => c.Momentum = v);
+        Bind(Named("--lars-momentum", "Whether LARS keeps the learning rate inside its momentum, as SimCLR's code, or outside, as MoCo v3's", "inside", ["inside", "outside"]),
+            (c, v) => c.LarsMomentum = v == "inside" ? LarsMomentum.RateInside : LarsMomentum.RateOutside);
         Bind(New("--seed", "Of weights, order and views", 0UL), (c, v) => c.Seed = v);
         Bind(New("--checkpoint-steps", "Steps between checkpoints within an epoch; 0: only at its end", 0), (c, v) => c.CheckpointEverySteps = v);
     }

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using KernelContrast.Datasets;
 using KernelContrast.Nn;
+using KernelContrast.Optim;
 using KernelContrast.Training;
 
 namespace KernelContrast.Tests;
@@ -132,6 +133,8 @@ internal sealed class SimClrTrainerTests
     {
         Assert.That(Hash(Config() with { HealthImages = 0, LogEverySteps = 0 }, "b"), Is.EqualTo(Hash(Config(), "a")));
         Assert.That(Hash(Config() with { Seed = 12 }, "c"), Is.Not.EqualTo(Hash(Config(), "a2")));
+        SimClrConfig lars = Config() with { Optimizer = OptimizerKind.Lars, LearningRate = 0.1 };
+        Assert.That(Hash(lars with { LarsMomentum = LarsMomentum.RateOutside }, "l"), Is.Not.EqualTo(Hash(lars, "l2")));
 
         string Hash(SimClrConfig config, string name)
         {
@@ -147,7 +150,8 @@ internal sealed class SimClrTrainerTests
         var live = new List<long>();
         trainer.StepEnded += _ => live.Add(Device.Cpu.Memory.LiveBytes);
         trainer.Run();
-        Assert.That(live.Skip(1), Is.All.EqualTo(live[1]));
+        // Not equal: tensors that other tests forgot may go in the meantime.
+        Assert.That(live.Skip(1), Is.All.LessThanOrEqualTo(live[1]));
     }
 
     [Test]
@@ -245,6 +249,7 @@ internal sealed class SimClrTrainerTests
         Assert.That(partial.Encoder.InputChannels, Is.EqualTo(3));
         Assert.That(() => SimClrConfig.FromJson("""{"epoch": 7}"""), Throws.ArgumentException.With.Message.Contains("epoch"));
         Assert.That(() => SimClrConfig.FromJson("[]"), Throws.ArgumentException);
+        Assert.That((config with { ViewSize = 20 }).Views().Second.OutputHeight, Is.EqualTo(20));
         Assert.That(() => (config with { Temperature = 0 }).Check(), Throws.ArgumentException.With.Message.Contains("temperature"));
         Assert.That(() => SimClrTrainer.Start(config with { Encoder = ResNetConfig.Small(8) }, Bars(), Run("a")), Throws.ArgumentException.With.Message.Contains("channels"));
     }

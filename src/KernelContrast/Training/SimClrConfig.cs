@@ -82,6 +82,9 @@ public sealed record SimClrConfig
     /// <summary>Momentum of SGD and LARS.</summary>
     public double Momentum { get; set; } = 0.9;
 
+    /// <summary>Where LARS multiplies by the learning rate.</summary>
+    public LarsMomentum LarsMomentum { get; set; }
+
     /// <summary>Of weights, shuffles and views.</summary>
     public ulong Seed { get; set; }
 
@@ -136,6 +139,17 @@ public sealed record SimClrConfig
         }
     }
 
+    /// <summary>
+    /// The two views' recipes, with their size. The first's size and normalisation are what the encoder is evaluated with.
+    /// </summary>
+    public (ViewRecipe First, ViewRecipe Second) Views()
+    {
+        (ViewRecipe first, ViewRecipe second) = AugmentPreset.Get(Augmentation);
+        return (Sized(first), Sized(second));
+
+        ViewRecipe Sized(ViewRecipe recipe) => ViewSize == 0 ? recipe : recipe with { OutputHeight = ViewSize, OutputWidth = ViewSize };
+    }
+
     /// <summary>The highest learning rate, scaled by the batch.</summary>
     internal double PeakRate => Scaling switch
     {
@@ -152,17 +166,15 @@ public sealed record SimClrConfig
 
     internal Pipeline MakePipeline(ulong seed)
     {
-        (ViewRecipe first, ViewRecipe second) = AugmentPreset.Get(Augmentation);
-        return new(Sized(first), Sized(second), seed);
-
-        ViewRecipe Sized(ViewRecipe recipe) => ViewSize == 0 ? recipe : recipe with { OutputHeight = ViewSize, OutputWidth = ViewSize };
+        (ViewRecipe first, ViewRecipe second) = Views();
+        return new(first, second, seed);
     }
 
     internal Optimizer MakeOptimizer(IReadOnlyList<(string Name, Tensor Tensor)> parameters) => Optimizer switch
     {
         OptimizerKind.AdamW => new AdamW(parameters, LearningRate, weightDecay: WeightDecay ?? 1e-2, decayVectors: false),
         OptimizerKind.Sgd => new Sgd(parameters, LearningRate, Momentum, weightDecay: WeightDecay ?? 1e-4, decayVectors: false),
-        _ => new Lars(parameters, LearningRate, Momentum, WeightDecay ?? 1e-6),
+        _ => new Lars(parameters, LearningRate, Momentum, WeightDecay ?? 1e-6, form: LarsMomentum),
     };
 
     internal Schedule MakeSchedule(long stepsPerEpoch) =>
