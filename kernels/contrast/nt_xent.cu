@@ -62,6 +62,8 @@ template <bool Tail> DEV void load_transposed(float (*stage)[Pitch], const float
     }
 }
 
+// Adds the product over one step of dim. Each step is summed by itself first: the rounding of a long dot product then
+// grows with the root of dim / Depth + Depth terms, not of dim, and at small tau the exponential magnifies it.
 template <bool Tail>
 DEV void add_step(float (&similarity)[4][4], float (*stage)[Pitch], const float* z, int row0, int column0, int k0, int rows, int dim)
 {
@@ -70,8 +72,13 @@ DEV void add_step(float (&similarity)[4][4], float (*stage)[Pitch], const float*
     load_transposed<Tail>(stage, z, row0, k0, rows, dim);
     load_transposed<Tail>(stage + Depth, z, column0, k0, rows, dim);
     __syncthreads(); // both halves are there
+    float step[4][4] = {};
 #pragma unroll 8
-    for (int k = 0; k < Depth; k++) outer4(similarity, load4(&stage[k][y]), load4(&stage[Depth + k][x]));
+    for (int k = 0; k < Depth; k++) outer4(step, load4(&stage[k][y]), load4(&stage[Depth + k][x]));
+#pragma unroll
+    for (int r = 0; r < 4; r++)
+#pragma unroll
+        for (int c = 0; c < 4; c++) similarity[r][c] += step[r][c];
 }
 
 // similarity[r][c] = z[row0 + y + r] . z[column0 + x + c], for this thread's x, y.
@@ -287,8 +294,9 @@ DEV void add_gradient_chunk(float* partial, float (*stage)[Pitch], float (*weigh
     }
 }
 
-// Every stripe's part of Sum_j w_ij z_j. Grid: (tiles, stripes).
-extern "C" __global__ void __launch_bounds__(Threads) nt_xent_grad_z(float* __restrict__ partial_grad_z, // [stripes, rows, dim]
+// Every stripe's part of Sum_j w_ij z_j. Grid: (tiles, stripes). Two blocks share a multiprocessor: without that bound
+// the compiler of CUDA 12.4 aims at 64 registers for sm_80, and spills.
+extern "C" __global__ void __launch_bounds__(Threads, 2) nt_xent_grad_z(float* __restrict__ partial_grad_z, // [stripes, rows, dim]
                                                                      const float* __restrict__ z,              // [rows, dim]
                                                                      const float* __restrict__ shift,          // [rows]
                                                                      const float* __restrict__ inverse_sum,    // [rows]

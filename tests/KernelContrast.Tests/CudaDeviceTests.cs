@@ -99,6 +99,25 @@ internal sealed class CudaDeviceTests
     }
 
     [Test]
+    public void Emulated_modules_are_not_older_than_the_kernels()
+    {
+        _ = Cuda;
+        DirectoryInfo? root = new(AppContext.BaseDirectory);
+        while (root is not null && !File.Exists(Path.Combine(root.FullName, "KernelContrast.sln"))) root = root.Parent;
+        Assert.That(root, Is.Not.Null, "the tests run in a checkout");
+        string kernels = Path.Combine(root!.FullName, "kernels");
+        DateTime common = Directory.GetFiles(Path.Combine(kernels, "common")).Max(File.GetLastWriteTimeUtc);
+        foreach (string source in Directory.GetFiles(kernels, "*.cu", SearchOption.AllDirectories))
+        {
+            string name = Path.GetRelativePath(kernels, source)[..^3].Replace(Path.DirectorySeparatorChar, '.');
+            foreach (string module in new[] { name + ".so", name + ".checked.so" })
+                Assert.That(File.GetLastWriteTimeUtc(Path.Combine(CudaLibrary.EmulatedKernelFolder, module)),
+                    Is.GreaterThanOrEqualTo(File.GetLastWriteTimeUtc(source)).And.GreaterThanOrEqualTo(common),
+                    $"{module} is missing or older than its source. Build it: cmake -S . -B build/emulator && cmake --build build/emulator");
+        }
+    }
+
+    [Test]
     public void A_launch_allocates_nothing()
     {
         using Tensor sum = Tensor.Zeros(new(100), Cuda), term = Tensor.Full(new(100), 1, Cuda);

@@ -1,4 +1,4 @@
-// Kernels with one bug each, beside the same kernel without it (…_fixed). emulator_tests.cpp says how each must be
+// Kernels with one bug each, beside the same kernel without it (..._fixed). emulator_tests.cpp says how each must be
 // caught. One block of 256 threads unless said otherwise; in[i] = i + 1.
 #include "common/prelude.cuh"
 
