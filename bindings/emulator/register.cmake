@@ -1,5 +1,5 @@
 # Writes the C++ file of an emulator module: the kernel source, then one registration per kernel found in it.
-#   cmake -DSOURCE=... -DNAME=... -DOUTPUT=... -P register.cmake
+#   cmake -DSOURCE=... -DNAME=... -DCOMMON=<folder of the prelude> -DOUTPUT=... -P register.cmake
 # Kernels are written   extern "C" __global__ void [__launch_bounds__(n)] name(   on one line.
 file(READ "${SOURCE}" text)
 string(REGEX REPLACE "//[^\n]*" "" text "${text}")
@@ -21,4 +21,15 @@ foreach(signature IN LISTS signatures)
   endif()
   string(APPEND generated "KCE_REGISTER(${kernel}, ${threads})\n")
 endforeach()
+
+# What the module was made from, so that a test can tell a module that is out of date.
+file(SHA256 "${SOURCE}" hashes)
+file(GLOB headers "${COMMON}/*.cuh")
+list(SORT headers)
+foreach(header IN LISTS headers)
+  file(SHA256 "${header}" hash)
+  string(APPEND hashes "${hash}")
+endforeach()
+string(SHA256 hash "${hashes}")
+string(APPEND generated "extern \"C\" __attribute__((visibility(\"default\"))) const char kce_sources[] = \"sources-sha256:${hash}\";\n")
 file(WRITE "${OUTPUT}" "${generated}")
