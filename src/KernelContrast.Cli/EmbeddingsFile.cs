@@ -6,7 +6,10 @@ namespace KernelContrast.Cli;
 /// <summary>A matrix of embeddings from another program: .npy (float32, float64) or .safetensors (key <c>embeddings</c>).</summary>
 internal sealed record EmbeddingsFile(string Path, float[] Values, int Rows, int Dim)
 {
-    internal const string Key = "embeddings";
+    internal const string Key = "embeddings", LabelsKey = "labels";
+
+    /// <summary>The rows' classes, when a .safetensors file brings them.</summary>
+    internal int[]? Labels { get; private init; }
 
     private const float SmallestNormal = 1.17549435e-38f;
 
@@ -46,7 +49,16 @@ internal sealed record EmbeddingsFile(string Path, float[] Values, int Rows, int
         if (entry.Type is not ("F32" or "F64" or "F16" or "BF16"))
             throw new UserError($"{path}: expected '{Key}' to be of floats, found {entry.Type}.");
         using Tensor tensor = reader.Read(Key);
-        return new(path, tensor.ToArray(), shape[0], shape[1]);
+        return new(path, tensor.ToArray(), shape[0], shape[1]) { Labels = ReadLabels(path, reader) };
+    }
+
+    private static int[]? ReadLabels(string path, SafetensorsReader reader)
+    {
+        if (!reader.Entries.Any(e => e is { Name: LabelsKey, Type: "I32", Shape.Rank: 1 })) return null;
+        using Tensor labels = reader.Read(LabelsKey);
+        int[] classes = labels.ToArray<int>();
+        return classes.All(c => c is >= -1 and < 1_000_000) ? classes
+            : throw new UserError($"{path}: expected '{LabelsKey}' to be classes of 0 to 999999, or -1 for none.");
     }
 
     private static Shape Matrix(string path, Shape shape) => shape.Rank == 2 ? shape

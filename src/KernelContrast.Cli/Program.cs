@@ -19,9 +19,12 @@ internal static class Program
     [
         AugmentCommand.Create,
         DevicesCommand.Create,
+        EmbedCommand.Create,
+        EvaluateCommand.Create,
         GradcheckCommand.Create,
         LossCommand.Create,
         PretrainCommand.Create,
+        PlotCommand.Create,
         DemoCommand.Create,
     ];
 

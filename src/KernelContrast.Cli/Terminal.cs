@@ -16,6 +16,9 @@ internal static class Terminal
         else Line(text);
     }
 
+    /// <summary>Something worth knowing beside the results: on the error stream, so that scripts read on.</summary>
+    internal static void Note(string text) => Console.Error.WriteLine(text);
+
     internal static void Warning(string text)
     {
         if (!Console.IsErrorRedirected && Interactive) AnsiConsole.Write(new Markup($"[yellow]warning:[/] {Markup.Escape(text)}\n"));

@@ -1,5 +1,6 @@
 using KernelContrast.Augment;
 using KernelContrast.Datasets;
+using KernelContrast.Nn;
 
 namespace KernelContrast.Evaluation;
 
@@ -41,6 +42,26 @@ public static class Embedder
             progress?.Invoke(first + count);
         }
         return new FeatureMatrix(values, data.Count, dim);
+    }
+
+    /// <summary>
+    /// Features of every image, with batch statistics frozen: the model is put in eval mode, and back in the mode it was
+    /// in afterwards.
+    /// </summary>
+    /// <param name="encoder">[B, C, H, W] → [B, D].</param>
+    /// <param name="data">At least one image.</param>
+    /// <param name="recipe">Size and normalisation of the images, as in training; its random parts are left out. Null for pixels in [0, 1].</param>
+    /// <param name="batchSize">Images per forward pass.</param>
+    /// <param name="device">Where the encoder's parameters are; the CPU when null.</param>
+    /// <param name="progress">Called after each batch with the number of images done.</param>
+    /// <exception cref="ArgumentException">The encoder's output is not [B, D].</exception>
+    public static FeatureMatrix Embed(Module encoder, IImageDataset data, ViewRecipe? recipe = null,
+        int batchSize = 256, Device? device = null, Action<int>? progress = null)
+    {
+        bool training = encoder.Training;
+        encoder.Eval();
+        try { return Embed(encoder.Forward, data, recipe, batchSize, device, progress); }
+        finally { if (training) encoder.Train(); }
     }
 
     /// <summary>The pixels themselves as features, channel by channel: the baseline any encoder has to beat.</summary>

@@ -1,3 +1,5 @@
+using System.Numerics.Tensors;
+
 namespace KernelContrast.Evaluation;
 
 /// <summary>One row of numbers per image: pixels, or what an encoder makes of them. Held in memory, float32, row-major.</summary>
@@ -36,6 +38,29 @@ public sealed class FeatureMatrix
         var values = new float[(long)indices.Length * Dim];
         for (int i = 0; i < indices.Length; i++) Row(indices[i]).CopyTo(values.AsSpan(i * Dim, Dim));
         return new FeatureMatrix(values, indices.Length, Dim);
+    }
+
+    /// <summary>
+    /// A copy with rows of length 1, the norm taken after scaling by the largest magnitude; a row of zeros stays one.
+    /// Euclidean distances between such rows order them as cosine similarity does.
+    /// </summary>
+    public FeatureMatrix Normalized()
+    {
+        var values = new float[Values.Length];
+        Device.Cpu.Workers.ForRanges(Rows, 64, (from, to) =>
+        {
+            for (int row = (int)from; row < to; row++) Normalize(Row(row), values.AsSpan(row * Dim, Dim));
+        });
+        return new FeatureMatrix(values, Rows, Dim);
+    }
+
+    internal static void Normalize(ReadOnlySpan<float> row, Span<float> unit)
+    {
+        row.CopyTo(unit);
+        float largest = MathF.Abs(TensorPrimitives.MaxMagnitude<float>(unit));
+        if (largest == 0) return;
+        TensorPrimitives.Divide(unit, largest, unit);
+        TensorPrimitives.Divide(unit, TensorPrimitives.Norm<float>(unit), unit);
     }
 
     /// <summary>Throws when a number is NaN or infinite, naming its row.</summary>

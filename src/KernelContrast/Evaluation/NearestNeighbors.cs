@@ -1,5 +1,3 @@
-using System.Numerics.Tensors;
-
 namespace KernelContrast.Evaluation;
 
 /// <summary>The nearest rows of a set for each query, nearest first.</summary>
@@ -64,14 +62,7 @@ public static class NearestNeighbors
         Device.Cpu.Workers.ForRanges(count, 64, (from, end) =>
         {
             for (int row = (int)from; row < end; row++)
-            {
-                var z = new Span<float>((float*)to + (long)row * features.Dim, features.Dim);
-                features.Row(first + row).CopyTo(z);
-                float largest = MathF.Abs(TensorPrimitives.MaxMagnitude<float>(z));
-                if (largest == 0) continue;
-                TensorPrimitives.Divide(z, largest, z);
-                TensorPrimitives.Divide(z, TensorPrimitives.Norm<float>(z), z);
-            }
+                FeatureMatrix.Normalize(features.Row(first + row), new Span<float>((float*)to + (long)row * features.Dim, features.Dim));
         });
         return rows;
     }
