@@ -19,8 +19,7 @@ internal sealed class TrainedEncoder : IDisposable
         (Checkpoint, _device) = (checkpoint, device);
         _encoder = checkpoint.LoadEncoder(device);
         // Size and normalisation as the first view has them; what is random in it is left out.
-        _recipe = AugmentPreset.Get(checkpoint.Config.Augmentation).First;
-        if (checkpoint.Config.ViewSize > 0) _recipe = _recipe with { OutputHeight = checkpoint.Config.ViewSize, OutputWidth = checkpoint.Config.ViewSize };
+        _recipe = checkpoint.Config.Views().First;
     }
 
     internal Checkpoint Checkpoint { get; }
