@@ -20,6 +20,28 @@ internal sealed class Conv2dCases : ICaseSource
         yield return Case("padding beyond the kernel's reach", 1, 2, 3, 3, 2, 1, 1, 1, 1, true, seed++);
         yield return Case("kernel as large as the input", 3, 2, 4, 4, 5, 4, 4, 1, 0, true, seed++);
         yield return Case("several images per group and part", 19, 2, 4, 4, 8, 3, 3, 1, 1, false, seed++);
+        // Channels beside the vector widths.
+        foreach (int channels in new[] { 1, 3, 7, 16, 20 })
+            foreach (int filters in new[] { 1, 3, 7, 16, 20, 33 })
+                yield return Case($"3×3, {channels} to {filters} channels", 2, channels, 5, 6, filters, 3, 3, 1, 1, filters % 2 == 1, seed++);
+        // Every width of an image up to more than one tile: two rows at once, odd rows left over, odd tiles.
+        foreach (int width in new[] { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 28, 29, 32 })
+            yield return Case($"3×3, {width} wide", 1, 2, 1 + width % 4, width, 3, 3, 3, 1, 1, false, seed++);
+        // Kernels, strides and paddings, also those where pixels or taps remain unused.
+        foreach (int kernel in new[] { 1, 2, 3, 5 })
+            foreach (int stride in new[] { 1, 2, 3 })
+                foreach (int padding in new[] { 0, 1, 2 })
+                    yield return Case($"{kernel}×{kernel}, stride {stride}, padding {padding}", 2, 3, 7, 8, 5, kernel, kernel, stride, padding, true, seed++);
+        yield return Case("the stride skips the last pixels", 1, 2, 8, 9, 3, 3, 3, 2, 0, true, seed++);
+        yield return Case("a stride larger than the image", 1, 2, 3, 3, 3, 2, 2, 5, 0, true, seed++);
+        yield return Case("more padding than kernel", 1, 2, 3, 4, 3, 1, 1, 2, 3, true, seed++);
+        yield return Case("1×1 as a matrix product", 3, 19, 5, 4, 37, 1, 1, 1, 0, true, seed++);
+        yield return Case("1×1, whole vectors of channels, stride 2", 2, 16, 6, 6, 32, 1, 1, 2, 0, false, seed++);
+        yield return Case("3×3, whole vectors of channels, stride 2", 2, 16, 6, 6, 32, 3, 3, 2, 1, false, seed++);
+        yield return Case("3×3, whole vectors of channels, no padding", 2, 16, 6, 6, 32, 3, 3, 1, 0, false, seed++);
+        yield return Case("bands of a large image", 1, 5, 61, 300, 2, 3, 3, 1, 1, true, seed++);
+        yield return Case("bands of a large image, stride 2", 1, 5, 61, 300, 2, 3, 3, 2, 1, true, seed++);
+        yield return Case("no images", 0, 2, 4, 4, 3, 3, 3, 1, 1, true, seed++);
     }
 
     private static OpCase Case(string name, int n, int c, int h, int w, int k, int r, int s, int stride, int padding, bool bias, ulong seed)
