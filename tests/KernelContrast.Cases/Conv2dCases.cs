@@ -41,6 +41,13 @@ internal sealed class Conv2dCases : ICaseSource
         yield return Case("3×3, whole vectors of channels, no padding", 2, 16, 6, 6, 32, 3, 3, 1, 0, false, seed++);
         yield return Case("bands of a large image", 1, 5, 61, 300, 2, 3, 3, 1, 1, true, seed++);
         yield return Case("bands of a large image, stride 2", 1, 5, 61, 300, 2, 3, 3, 2, 1, true, seed++);
+        // Sums of the weight gradient too large for a share of the images each: shared by channels, with and without a copy.
+        yield return Case("many channels", 3, 96, 3, 2, 100, 3, 3, 1, 1, true, seed++);
+        yield return Case("many channels, 1×1", 3, 288, 2, 3, 300, 1, 1, 1, 0, false, seed++);
+        yield return Case("many channels, bands of rows", 1, 288, 16, 15, 300, 1, 1, 1, 1, false, seed++);
+        // One channel into whole vectors: the weight gradient's product the other way around, filter rows by twos and alone.
+        yield return Case("one channel to whole vectors", 5, 1, 7, 6, 32, 3, 3, 1, 1, true, seed++);
+        yield return Case("three channels to whole vectors, 7×7, stride 2", 3, 3, 9, 10, 64, 7, 7, 2, 3, false, seed++);
         yield return Case("no images", 0, 2, 4, 4, 3, 3, 3, 1, 1, true, seed++);
     }
 

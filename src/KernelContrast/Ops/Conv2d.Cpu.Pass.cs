@@ -164,6 +164,7 @@ internal unsafe struct ConvPass
             AOuter = (nint)(4 * sourceRow),
             BStep = 4 * width,
             BOuter = (nint)(4L * depth * width),
+            Blocks = 1,
             Outer = phase.TapsY,
             Inner = depth,
             OutRow = (nint)outPixel,

@@ -114,7 +114,7 @@ internal static unsafe class Gemm
 
         float* zeros = stackalloc float[width];
         new Span<float>(zeros, width).Clear();
-        var tile = new Tile { ARow = 4, AStep = 4 * tileRows, BStep = 4 * width, Outer = 1, Inner = job.Depth, OutRow = job.N };
+        var tile = new Tile { ARow = 4, AStep = 4 * tileRows, BStep = 4 * width, Blocks = 1, Outer = 1, Inner = job.Depth, OutRow = job.N };
         for (int panel = panels * group / job.ColumnGroups; panel < panels * (group + 1) / job.ColumnGroups; panel++)
         {
             int column = job.Column + panel * width, columns = Math.Min(width, job.Columns - panel * width);

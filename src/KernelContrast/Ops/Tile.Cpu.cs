@@ -9,20 +9,20 @@ namespace KernelContrast;
 /// strides only: matrix products, convolutions and all their gradients run on this one kernel.
 /// </summary>
 /// <remarks>
-/// The k loop is double: <see cref="Outer"/> runs of <see cref="Inner"/> steps (the rows of a filter, the rows of an
-/// image). Rows come in one or two groups with a base address each, which may be two rows of an image.
+/// The k loop is triple: <see cref="Blocks"/> of <see cref="Outer"/> runs of <see cref="Inner"/> steps (images, rows of
+/// an image or a filter, what lies in a row). Rows come in one or two groups with a base address each, which may be two rows of an image.
 /// Every element is summed in the order of k, so results do not depend on how the rows were cut into tiles.
 /// </remarks>
 internal unsafe struct Tile
 {
     /// <summary>First row of either group, at k = 0.</summary>
     public float* A0, A1;
-    /// <summary>Bytes from one row of A to the next, from one k to the next, from one run to the next.</summary>
-    public nint ARow, AStep, AOuter;
+    /// <summary>Bytes from one row of A to the next, from one k to the next, one run to the next, one block to the next.</summary>
+    public nint ARow, AStep, AOuter, ABlock;
     public float* B;
-    /// <summary>Bytes from one k to the next, from one run to the next.</summary>
-    public nint BStep, BOuter;
-    public int Outer, Inner;
+    /// <summary>Bytes from one k to the next, one run to the next, one block to the next.</summary>
+    public nint BStep, BOuter, BBlock;
+    public int Blocks, Outer, Inner;
     /// <summary>What the sums start from: zeros, a bias (row stride 0) or the output itself. Read before anything is written.</summary>
     public float* Initial0, Initial1;
     /// <summary>Floats from one row to the next.</summary>
@@ -162,39 +162,44 @@ internal static unsafe class TileKernels<T> where T : struct, ISimd<T>
             if (TRows.Value > 6) { qx6 = T.Load(initialQ + 6 * tile.InitialRow); if (TVectors.Value > 1) qy6 = T.Load(initialQ + 6 * tile.InitialRow + T.Width); }
         }
         nint row = tile.ARow, row3 = 3 * row, row5 = 5 * row, step = tile.AStep, bStep = tile.BStep;
-        byte* b = (byte*)tile.B;
-        byte* runP = (byte*)tile.A0, runQ = (byte*)tile.A1;
-        for (int outer = tile.Outer; outer > 0; outer--)
+        byte* blockP = (byte*)tile.A0, blockQ = (byte*)tile.A1, blockB = (byte*)tile.B;
+        for (int block = tile.Blocks; block > 0; block--)
         {
-            byte* p = runP, q = runQ;
-            byte* bRun = b;
-            for (int inner = tile.Inner; inner > 0; inner--)
+            byte* runP = blockP, runQ = blockQ, runB = blockB;
+            for (int outer = tile.Outer; outer > 0; outer--)
             {
-                T x = T.Load((float*)b), y = TVectors.Value > 1 ? T.Load((float*)b + T.Width) : x, s;
-                { s = T.Create(*(float*)p); px0 = T.Fma(s, x, px0); if (TVectors.Value > 1) py0 = T.Fma(s, y, py0); }
-                if (TRows.Value > 1) { s = T.Create(*(float*)(p + row)); px1 = T.Fma(s, x, px1); if (TVectors.Value > 1) py1 = T.Fma(s, y, py1); }
-                if (TRows.Value > 2) { s = T.Create(*(float*)(p + 2 * row)); px2 = T.Fma(s, x, px2); if (TVectors.Value > 1) py2 = T.Fma(s, y, py2); }
-                if (TRows.Value > 3) { s = T.Create(*(float*)(p + row3)); px3 = T.Fma(s, x, px3); if (TVectors.Value > 1) py3 = T.Fma(s, y, py3); }
-                if (TRows.Value > 4) { s = T.Create(*(float*)(p + 4 * row)); px4 = T.Fma(s, x, px4); if (TVectors.Value > 1) py4 = T.Fma(s, y, py4); }
-                if (TRows.Value > 5) { s = T.Create(*(float*)(p + row5)); px5 = T.Fma(s, x, px5); if (TVectors.Value > 1) py5 = T.Fma(s, y, py5); }
-                if (TRows.Value > 6) { s = T.Create(*(float*)(p + 2 * row3)); px6 = T.Fma(s, x, px6); if (TVectors.Value > 1) py6 = T.Fma(s, y, py6); }
-                if (TGroups.Value > 1)
+                byte* p = runP, q = runQ, b = runB;
+                for (int inner = tile.Inner; inner > 0; inner--)
                 {
-                    { s = T.Create(*(float*)q); qx0 = T.Fma(s, x, qx0); if (TVectors.Value > 1) qy0 = T.Fma(s, y, qy0); }
-                    if (TRows.Value > 1) { s = T.Create(*(float*)(q + row)); qx1 = T.Fma(s, x, qx1); if (TVectors.Value > 1) qy1 = T.Fma(s, y, qy1); }
-                    if (TRows.Value > 2) { s = T.Create(*(float*)(q + 2 * row)); qx2 = T.Fma(s, x, qx2); if (TVectors.Value > 1) qy2 = T.Fma(s, y, qy2); }
-                    if (TRows.Value > 3) { s = T.Create(*(float*)(q + row3)); qx3 = T.Fma(s, x, qx3); if (TVectors.Value > 1) qy3 = T.Fma(s, y, qy3); }
-                    if (TRows.Value > 4) { s = T.Create(*(float*)(q + 4 * row)); qx4 = T.Fma(s, x, qx4); if (TVectors.Value > 1) qy4 = T.Fma(s, y, qy4); }
-                    if (TRows.Value > 5) { s = T.Create(*(float*)(q + row5)); qx5 = T.Fma(s, x, qx5); if (TVectors.Value > 1) qy5 = T.Fma(s, y, qy5); }
-                    if (TRows.Value > 6) { s = T.Create(*(float*)(q + 2 * row3)); qx6 = T.Fma(s, x, qx6); if (TVectors.Value > 1) qy6 = T.Fma(s, y, qy6); }
+                    T x = T.Load((float*)b), y = TVectors.Value > 1 ? T.Load((float*)b + T.Width) : x, s;
+                    { s = T.Create(*(float*)p); px0 = T.Fma(s, x, px0); if (TVectors.Value > 1) py0 = T.Fma(s, y, py0); }
+                    if (TRows.Value > 1) { s = T.Create(*(float*)(p + row)); px1 = T.Fma(s, x, px1); if (TVectors.Value > 1) py1 = T.Fma(s, y, py1); }
+                    if (TRows.Value > 2) { s = T.Create(*(float*)(p + 2 * row)); px2 = T.Fma(s, x, px2); if (TVectors.Value > 1) py2 = T.Fma(s, y, py2); }
+                    if (TRows.Value > 3) { s = T.Create(*(float*)(p + row3)); px3 = T.Fma(s, x, px3); if (TVectors.Value > 1) py3 = T.Fma(s, y, py3); }
+                    if (TRows.Value > 4) { s = T.Create(*(float*)(p + 4 * row)); px4 = T.Fma(s, x, px4); if (TVectors.Value > 1) py4 = T.Fma(s, y, py4); }
+                    if (TRows.Value > 5) { s = T.Create(*(float*)(p + row5)); px5 = T.Fma(s, x, px5); if (TVectors.Value > 1) py5 = T.Fma(s, y, py5); }
+                    if (TRows.Value > 6) { s = T.Create(*(float*)(p + 2 * row3)); px6 = T.Fma(s, x, px6); if (TVectors.Value > 1) py6 = T.Fma(s, y, py6); }
+                    if (TGroups.Value > 1)
+                    {
+                        { s = T.Create(*(float*)q); qx0 = T.Fma(s, x, qx0); if (TVectors.Value > 1) qy0 = T.Fma(s, y, qy0); }
+                        if (TRows.Value > 1) { s = T.Create(*(float*)(q + row)); qx1 = T.Fma(s, x, qx1); if (TVectors.Value > 1) qy1 = T.Fma(s, y, qy1); }
+                        if (TRows.Value > 2) { s = T.Create(*(float*)(q + 2 * row)); qx2 = T.Fma(s, x, qx2); if (TVectors.Value > 1) qy2 = T.Fma(s, y, qy2); }
+                        if (TRows.Value > 3) { s = T.Create(*(float*)(q + row3)); qx3 = T.Fma(s, x, qx3); if (TVectors.Value > 1) qy3 = T.Fma(s, y, qy3); }
+                        if (TRows.Value > 4) { s = T.Create(*(float*)(q + 4 * row)); qx4 = T.Fma(s, x, qx4); if (TVectors.Value > 1) qy4 = T.Fma(s, y, qy4); }
+                        if (TRows.Value > 5) { s = T.Create(*(float*)(q + row5)); qx5 = T.Fma(s, x, qx5); if (TVectors.Value > 1) qy5 = T.Fma(s, y, qy5); }
+                        if (TRows.Value > 6) { s = T.Create(*(float*)(q + 2 * row3)); qx6 = T.Fma(s, x, qx6); if (TVectors.Value > 1) qy6 = T.Fma(s, y, qy6); }
+                    }
+                    p += step;
+                    if (TGroups.Value > 1) q += step;
+                    b += bStep;
                 }
-                p += step;
-                if (TGroups.Value > 1) q += step;
-                b += bStep;
+                runP += tile.AOuter;
+                if (TGroups.Value > 1) runQ += tile.AOuter;
+                runB += tile.BOuter;
             }
-            runP += tile.AOuter;
-            if (TGroups.Value > 1) runQ += tile.AOuter;
-            b = bRun + tile.BOuter;
+            blockP += tile.ABlock;
+            if (TGroups.Value > 1) blockQ += tile.ABlock;
+            blockB += tile.BBlock;
         }
         float* outP = tile.Out0;
         { T.Store(outP, px0); if (TVectors.Value > 1) T.Store(outP + T.Width, py0); }
