@@ -25,13 +25,14 @@ public static partial class Functional
 /// <summary>
 /// Forward: x̂ = (x − μ)·r with r = 1/√(σ² + ε); y = relu?(γ·x̂ + β + residual). Backward, with g = grad_y, zero where a
 /// fused ReLU gave y = 0, and M values per channel: grad_residual = g; grad_γ = Σ g·x̂; grad_β = Σ g; training:
-/// grad_x = γ·r·(g − Σg/M − x̂·Σ(g·x̂)/M), otherwise grad_x = γ·r·g. Saves x, μ, r, γ and, with ReLU, y.
+/// grad_x = γ·r·(g − Σg/M − x̂·Σ(g·x̂)/M), otherwise grad_x = γ·r·g. Saves x, μ, r, γ and,
+/// with ReLU, β or, when there is a residual, y.
 /// </summary>
 internal static partial class BatchNormOp
 {
     internal abstract class Kernels
     {
-        /// <summary>μ and 1/√(σ² + ε) of the batch, and the running statistics moved toward them.</summary>
+        /// <summary>mean: [2, C], μ's float and what that rounding left; inverseDeviation: 1/√(σ² + ε) of the batch, and the running statistics moved toward them.</summary>
         internal abstract void Statistics(Tensor mean, Tensor inverseDeviation, Tensor runningMean, Tensor runningVariance, Tensor x, float momentum, float epsilon);
 
         /// <summary>The same from the running statistics.</summary>
@@ -39,9 +40,12 @@ internal static partial class BatchNormOp
 
         internal abstract void Normalize(Tensor y, Tensor x, Tensor mean, Tensor inverseDeviation, Tensor? gamma, Tensor? beta, Tensor? residual, bool relu);
 
-        /// <summary>Every null gradient is not wanted. Activated: y when a ReLU was fused, else null.</summary>
-        internal abstract void Backward(Tensor? gradX, Tensor? gradGamma, Tensor? gradBeta, Tensor? gradResidual, Tensor gradY, Tensor x, Tensor? activated,
-            Tensor mean, Tensor inverseDeviation, Tensor? gamma, bool training);
+        /// <summary>
+        /// Fills the gradients that are not null. With a fused ReLU, y tells where it let through; when y is null, it is
+        /// computed again from x, which is possible without a residual.
+        /// </summary>
+        internal abstract void Backward(Tensor? gradX, Tensor? gradGamma, Tensor? gradBeta, Tensor? gradResidual, Tensor gradY, Tensor x, Tensor? y,
+            Tensor mean, Tensor inverseDeviation, Tensor? gamma, Tensor? beta, bool relu, bool training);
     }
 
     internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
@@ -62,18 +66,21 @@ internal static partial class BatchNormOp
         Check.That(!training || x.Count / x.Shape[1] > 1, $"{Op}: x has shape {x.Shape}: one value per channel has no variance. Use a larger batch, or evaluation mode.");
 
         Kernels kernels = On(device);
-        using Tensor mean = Tensor.Empty(channels, device), inverseDeviation = Tensor.Empty(channels, device);
+        using Tensor mean = Tensor.Empty(new(2, x.Shape[1]), device), inverseDeviation = Tensor.Empty(channels, device);
         if (training) kernels.Statistics(mean, inverseDeviation, runningMean, runningVariance, x, momentum, epsilon);
         else kernels.FromRunning(mean, inverseDeviation, runningMean, runningVariance, epsilon);
         Tensor y = Tensor.Empty(x.Shape, device);
         kernels.Normalize(y, x, mean, inverseDeviation, gamma, beta, residual, relu);
 
         List<Tensor> saved = [x, mean, inverseDeviation];
-        int gammaAt = Save(gamma), activatedAt = Save(relu ? y : null);
+        int gammaAt = Save(gamma), betaAt = Save(relu && residual is null ? beta : null), yAt = Save(relu && residual is not null ? y : null);
         return Tape.Record(Op, y, [x, gamma, beta, residual], [.. saved], (in b) =>
-            On(b.GradOutput.Device).Backward(Wanted(b, 0), Wanted(b, 1), Wanted(b, 2), Wanted(b, 3), b.GradOutput, x: b.Saved(0),
-                activated: activatedAt < 0 ? null : b.Saved(activatedAt), mean: b.Saved(1), inverseDeviation: b.Saved(2),
-                gamma: gammaAt < 0 ? null : b.Saved(gammaAt), training));
+        {
+            // without a ReLU the residual's gradient is the output's
+            if (!relu && b.Needs(3)) b.SetGrad(3, b.GradOutput.Detach());
+            On(b.GradOutput.Device).Backward(Wanted(b, 0), Wanted(b, 1), Wanted(b, 2), relu ? Wanted(b, 3) : null, b.GradOutput, x: b.Saved(0),
+                y: Get(b, yAt), mean: b.Saved(1), inverseDeviation: b.Saved(2), gamma: Get(b, gammaAt), beta: Get(b, betaAt), relu, training);
+        });
 
         int Save(Tensor? tensor)
         {
@@ -81,6 +88,8 @@ internal static partial class BatchNormOp
             saved.Add(tensor);
             return saved.Count - 1;
         }
+
+        static Tensor? Get(in BackwardContext b, int saved) => saved < 0 ? null : b.Saved(saved);
 
         static Tensor? Wanted(in BackwardContext b, int input) => b.Needs(input) ? b.NewGrad(input) : null;
     }
