@@ -4,6 +4,7 @@
 //   device.cuh        the device side: macros and inline PTX
 //   emulated.cuh      the emulated side: the same names on bindings/emulator
 //   collectives.cuh   reductions over a warp and a block, for both
+//   indexing.cuh      where a thread is in its grid
 #pragma once
 
 #ifdef KCE_EMULATED
@@ -13,3 +14,4 @@
 #endif
 
 #include "common/collectives.cuh"
+#include "common/indexing.cuh"

@@ -44,6 +44,7 @@ internal sealed class ElementwiseCases : ICaseSource
         return new()
         {
             Op = op,
+            Kernels = ["Elementwise"],
             Name = name,
             Inputs = [CaseInput.Normal(a, seed, shift: 0.3), CaseInput.Normal(b, seed + 1000)],
             Run = t => run(t[0], t[1]),

@@ -12,6 +12,12 @@ public sealed class OpCase
     /// <summary>What this case is for: a shape, a layout, an edge.</summary>
     public required string Name { get; init; }
 
+    /// <summary>
+    /// The ops whose kernels this runs, as their classes are called, where they are not called as <see cref="Op"/> is. The
+    /// case runs on the devices that have them all.
+    /// </summary>
+    public string[] Kernels { get => field ?? [Op]; init; }
+
     public required CaseInput[] Inputs { get; init; }
 
     /// <summary>The public call.</summary>

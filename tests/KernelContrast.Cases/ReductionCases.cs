@@ -30,6 +30,7 @@ internal sealed class ReductionCases : ICaseSource
     private static OpCase Case(string op, string name, CaseInput input, Func<Tensor[], Tensor> run, double factor) => new()
     {
         Op = op,
+        Kernels = ["Sum"],
         Name = name,
         Inputs = [input],
         Run = run,

@@ -38,7 +38,7 @@ internal sealed unsafe class CudaKernel(string module, string name)
         for (int i = 0; i < arguments.Length; i++)
         {
             values[i] = arguments[i].Bits;
-            pointers[i] = values + i;
+            pointers[i] = arguments[i].IsStruct ? (void*)values[i] : values + i;
         }
         int result = CudaDriver.cuLaunchKernel(function.Handle,
             (uint)shape.GridX, (uint)shape.GridY, (uint)shape.GridZ, (uint)shape.Block, 1, 1,
@@ -54,6 +54,9 @@ internal readonly record struct LaunchShape(int GridX, int Block, int GridY = 1,
     /// <summary>Blocks of one thread per item, up to a limit: for kernels whose threads take every n-th item.</summary>
     internal static LaunchShape GridStride(long items, int block, int mostBlocks = 4096) =>
         new((int)Math.Clamp((items + block - 1) / block, 1, mostBlocks), block);
+
+    /// <summary>A warp per item, eight to a block: for kernels that give each row a warp.</summary>
+    internal static LaunchShape WarpPerItem(int items) => new((int)Math.Max(1, (items + 7L) / 8), 256);
 }
 
 /// <summary>A kernel found on a device.</summary>

@@ -1,8 +1,12 @@
+using System.Diagnostics;
 using System.Runtime.CompilerServices;
 
 namespace KernelContrast.Devices;
 
-/// <summary>One argument of a launch: a tensor's address or a number, of exactly the type the kernel declares.</summary>
+/// <summary>
+/// One argument of a launch: a tensor's address, a number or a struct passed by value, of exactly the type the kernel
+/// declares.
+/// </summary>
 internal readonly struct KernelArgument
 {
     private readonly object? _owner; // keeps a tensor's memory from being collected before the launch is issued
@@ -14,7 +18,11 @@ internal readonly struct KernelArgument
         _owner = owner;
     }
 
+    /// <summary>The value; of a struct its address.</summary>
     internal ulong Bits { get; }
+
+    /// <summary>Whether <see cref="Bits"/> is where the value is, not the value.</summary>
+    internal bool IsStruct => Size > sizeof(ulong);
 
     /// <summary>In bytes.</summary>
     internal int Size { get; }
@@ -29,9 +37,18 @@ internal readonly struct KernelArgument
 
     public static implicit operator KernelArgument(float value) => new(BitConverter.SingleToUInt32Bits(value), 4);
 
+    public static implicit operator KernelArgument(double value) => new(BitConverter.DoubleToUInt64Bits(value), 8);
+
     public static implicit operator KernelArgument(long value) => new((ulong)value, 8);
 
     public static implicit operator KernelArgument(ulong value) => new(value, 8);
+
+    /// <summary>A struct of more than 8 bytes, laid out as the kernel's: read at the launch, so a local variable will do.</summary>
+    internal static unsafe KernelArgument Struct<T>(T* value) where T : unmanaged
+    {
+        Debug.Assert(sizeof(T) > sizeof(ulong));
+        return new((ulong)value, sizeof(T));
+    }
 
     /// <summary>A flag, an int to the kernel.</summary>
     public static implicit operator KernelArgument(bool value) => new(value ? 1u : 0u, 4);

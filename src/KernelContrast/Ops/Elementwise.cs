@@ -32,7 +32,7 @@ internal static partial class ElementwiseOp
         internal abstract void SumTo(Tensor sum, Tensor x, float factor);
     }
 
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
+    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
 
     internal static Tensor Apply(string op, Kind kind, Tensor a, Tensor b)
     {

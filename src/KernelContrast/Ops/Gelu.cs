@@ -21,7 +21,7 @@ internal static partial class GeluOp
         internal abstract void Backward(Tensor gradX, Tensor gradY, Tensor x);
     }
 
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
+    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
 
     internal static Tensor Apply(Tensor x)
     {

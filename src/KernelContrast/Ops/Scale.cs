@@ -14,7 +14,7 @@ internal static partial class ScaleOp
         internal abstract void Scale(Tensor y, Tensor x, float factor);
     }
 
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
+    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
 
     internal static Tensor Apply(Tensor x, float factor)
     {

@@ -23,7 +23,7 @@ internal static partial class SumOp
         internal abstract void Backward(Tensor gradX, Tensor gradY, double factor);
     }
 
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
+    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
 
     internal static Tensor Apply(string op, Tensor x, double factor)
     {
