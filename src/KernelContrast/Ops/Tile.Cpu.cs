@@ -15,6 +15,9 @@ namespace KernelContrast;
 /// </remarks>
 internal unsafe struct Tile
 {
+    /// <summary>One block of one run, until said otherwise.</summary>
+    public Tile() { }
+
     /// <summary>First row of either group, at k = 0.</summary>
     public float* A0, A1;
     /// <summary>Bytes from one row of A to the next, from one k to the next, one run to the next, one block to the next.</summary>
@@ -22,7 +25,7 @@ internal unsafe struct Tile
     public float* B;
     /// <summary>Bytes from one k to the next, one run to the next, one block to the next.</summary>
     public nint BStep, BOuter, BBlock;
-    public int Blocks, Outer, Inner;
+    public int Blocks = 1, Outer = 1, Inner;
     /// <summary>What the sums start from: zeros, a bias (row stride 0) or the output itself. Read before anything is written.</summary>
     public float* Initial0, Initial1;
     /// <summary>Floats from one row to the next.</summary>
