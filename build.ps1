@@ -20,6 +20,7 @@ function Test-All {
     $Full = $Rest.Count -gt 0 -and $Rest[0] -eq '--full'
     $Arguments = if ($Full) { @($Rest | Select-Object -Skip 1) } else { $Rest }
     Build KernelContrast.sln
+    if ($Full) { Build tests/KernelContrast.Oracle/KernelContrast.Oracle.csproj }
     $Sum = @{ succeeded = 0; failed = 0; skipped = 0 }
     $Broken = $false
     foreach ($Project in Get-ChildItem tests/*/*.csproj | Where-Object { Select-String -Quiet EnableNUnitRunner $_ }) {

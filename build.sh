@@ -19,7 +19,7 @@ usage() {
   check                  formatting, build with warnings as errors, all tests
   run ARGS               build the tool and run it: ./build.sh run gradcheck --op relu
   tool                   build the tool with all it needs; its path is the last line
-  bench [ARGS]           build and run the benchmarks
+  bench [ARGS]           build and run the benchmarks (downloads libtorch, 475 MB); --help says which there are
   pack                   NuGet packages into artifacts/packages/
   help                   this text
 
@@ -155,6 +155,8 @@ run_tests() {
   need_dotnet
   build_native
   build "everything" KernelContrast.sln
+  # Outside the solution: it fetches libtorch.
+  [ $full = no ] || build "the comparison with libtorch" tests/KernelContrast.Oracle/KernelContrast.Oracle.csproj
   say "Testing"
   rm -f $LOGS/test-*.log
   for project in tests/*/*.csproj; do

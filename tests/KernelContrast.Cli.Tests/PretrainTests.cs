@@ -66,7 +66,7 @@ internal sealed partial class PretrainTests
         string output = process.StandardOutput.ReadToEnd();
         process.WaitForExit();
         Assert.That(process.ExitCode, Is.EqualTo(130), output);
-        Assert.That(output, Does.Contain($"Go on with: kernelcontrast pretrain --data {_data} --resume {_folder["stopped"]}"));
+        Assert.That(output, Does.Contain($"Go on with: kernelcontrast pretrain --data {_data} --threads 1 --resume {_folder["stopped"]}"));
         // The whole command again, with --resume, says the same.
         Tool run = Tool.Run(Arguments("stopped", "--checkpoint-steps", "1", "--resume"));
         Assert.That(run.ExitCode, Is.Zero, run.Error);

@@ -38,7 +38,7 @@ internal sealed class DemoComparison
             Terminal.Line(string.Create(CultureInfo.InvariantCulture, $"{name}: {Stopwatch.GetElapsedTime(start).TotalSeconds:F1} s"));
             return scores;
         }
-        FeatureMatrix Of(ResNet encoder, IImageDataset data) => Embedder.Embed(encoder.Features, data, device: device);
+        FeatureMatrix Of(ResNet encoder, IImageDataset data) => Embedder.Embed(encoder, data, device: device);
 
         RepresentationScores raw = Scores("raw pixels", Embedder.Pixels(train), Embedder.Pixels(test));
         FeatureMatrix randomTest = Of(random, test), learnedTrain = Of(learned, train), learnedTest = Of(learned, test);

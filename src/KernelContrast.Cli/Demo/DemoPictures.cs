@@ -26,7 +26,7 @@ internal sealed class DemoPictures(string directory, IImageDataset train, IImage
             Curve("uniformity", r => r.Health?.Uniformity ?? double.NaN),
             Curve("spread of embeddings", r => r.Health?.Spread ?? double.NaN),
             Curve("dimensions in use (RankMe)", r => r.Health?.RankMe ?? double.NaN),
-            Curve("images per second", r => r.ImagesPerSecond),
+            Curve("learning rate", r => r.LearningRate),
         ]);
     }
 

@@ -59,8 +59,8 @@ internal static class DemoCommand
             show.Training(reports, config);
 
             Terminal.Heading("\nMeasuring");
-            using var random = new ResNet(config.Encoder, config.Seed).To(on).Eval();
-            var comparison = DemoComparison.Measure(train, test, random, trainer.Encoder.Eval(), on);
+            using var random = new ResNet(config.Encoder, config.Seed).To(on);
+            var comparison = DemoComparison.Measure(train, test, random, trainer.Encoder, on);
             comparison.WriteEmbeddings(directory);
             show.Space(comparison);
             double totalSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds;

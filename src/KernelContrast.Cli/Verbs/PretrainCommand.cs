@@ -9,9 +9,8 @@ internal static class PretrainCommand
 {
     internal static VerbCommand Create()
     {
-        var data = new Option<string>("--data") { Description = "Images: a directory of IDX, CIFAR or .npy files, or of folders of PNG and JPEG", HelpName = "PATH", Required = true };
+        var data = new DataOptions();
         var images = new Option<int?>("--images") { Description = "Only the first so many", HelpName = "N" };
-        var imageSize = new Option<int>("--image-size") { Description = "Resize images from folders to this height and width; 0: they have one size", HelpName = "N", DefaultValueFactory = _ => 0 };
         var output = new Option<string?>("--out") { Description = "Directory for checkpoint, metrics.jsonl and run.json", HelpName = "DIR" };
         var resume = new Option<string?>("--resume")
         {
@@ -24,7 +23,8 @@ internal static class PretrainCommand
         var verb = new VerbCommand("pretrain", "Train an encoder on images without labels (SimCLR). Ctrl-C finishes the step and saves.",
             "kernelcontrast pretrain --data data/mnist --preset digits --epochs 15 --out runs/digits",
             "kernelcontrast pretrain --data data/mnist --resume runs/digits")
-        { data, images, imageSize, output, resume };
+        { images, output, resume };
+        data.AddTo(verb);
         run.AddTo(verb);
         device.AddTo(verb);
         verb.SetAction(parsed =>
@@ -34,16 +34,21 @@ internal static class PretrainCommand
             string directory = parsed.GetValue(resume) ?? parsed.GetValue(output)
                 ?? throw new UserError("--out is missing: give a directory for the run.");
             if (parsed.GetValue(images) is < 1) throw new UserError($"--images is {parsed.GetValue(images)}, expected 1 or more.");
-            IImageDataset source = UserError.Check(() => Dataset.Open(parsed.GetValue(data)!, Split.Train, parsed.GetValue(imageSize)))
-                .Take(parsed.GetValue(images) ?? int.MaxValue);
+            IImageDataset source = data.Open(parsed, Split.Train).Take(parsed.GetValue(images) ?? int.MaxValue);
             using SimClrTrainer trainer = UserError.Check(() => resumes
                 ? Resume(directory, source, on, began => run.CheckSame(parsed, began))
                 : SimClrTrainer.Start(run.Create(parsed, source.Channels), source, directory, on));
             if (!resumes) ConfigFile.Write(parsed, directory);
-            return Run(trainer, source, parsed.GetValue(data)!);
+            return Run(trainer, source, $"kernelcontrast pretrain {Again(parsed)}--resume {directory}");
         });
         return verb;
     }
+
+    /// <summary>What a resumed run must be told again: the rest is in its checkpoint.</summary>
+    private static string Again(ParseResult parsed) => string.Concat(parsed.CommandResult.Command.Options
+        .Where(o => o.Name is "--data" or "--images" or "--image-size" or "--moved" or "--device" or "--threads")
+        .Select(o => parsed.GetResult(o)).Where(r => r is { Implicit: false })
+        .Select(r => $"{r!.Option.Name} {string.Join(' ', r.Tokens)} "));
 
     private static SimClrTrainer Resume(string directory, IImageDataset data, Device device, Action<SimClrConfig> check)
     {
@@ -51,7 +56,7 @@ internal static class PretrainCommand
         return SimClrTrainer.Resume(directory, data, device);
     }
 
-    private static int Run(SimClrTrainer trainer, IImageDataset data, string path)
+    private static int Run(SimClrTrainer trainer, IImageDataset data, string howToGoOn)
     {
         Terminal.Line($"{data.Count} images of {data.Channels}×{data.Height}×{data.Width}; an encoder of {trainer.Encoder.ParameterCount:N0} parameters on {trainer.Device}, {trainer.Device.Description}");
         if (trainer.Step > 0) Terminal.Line($"going on from step {trainer.Step} of {trainer.TotalSteps}");
@@ -59,7 +64,7 @@ internal static class PretrainCommand
         TrainingResult result = trainer.Run(console.Stop);
         if (!result.Completed)
         {
-            Terminal.Line($"Stopped at step {trainer.Step} of {trainer.TotalSteps}, saved in {trainer.Directory}. Go on with: kernelcontrast pretrain --data {path} --resume {trainer.Directory}");
+            Terminal.Line($"Stopped at step {trainer.Step} of {trainer.TotalSteps}, saved in {trainer.Directory}. Go on with: {howToGoOn}");
             return TrainingConsole.StoppedExitCode;
         }
         Terminal.Line($"saved {result.Checkpoint.Path}");

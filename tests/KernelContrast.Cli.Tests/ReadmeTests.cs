@@ -1,0 +1,80 @@
+using System.Reflection;
+using System.Text.RegularExpressions;
+using Microsoft.CodeAnalysis;
+using Microsoft.CodeAnalysis.CSharp;
+
+namespace KernelContrast.Cli.Tests;
+
+/// <summary>What the README shows is true: its C# compiles and runs, its files are there.</summary>
+[TestFixture]
+internal sealed partial class ReadmeTests
+{
+    private const string GlobalUsings = "global using System; global using System.Collections.Generic; global using System.IO; global using System.Linq;";
+
+    private static string Readme { get; } = File.ReadAllText(Path.Combine(SmallDigits.Repository, "README.md"));
+
+    private static string[] Examples => [.. CSharpBlock().Matches(Readme).Select(m => m.Groups[1].Value)];
+
+    [Test]
+    public void There_are_examples_and_the_longest_has_at_most_30_lines()
+    {
+        Assert.That(Examples, Is.Not.Empty);
+        Assert.That(Examples.Max(e => e.TrimEnd().Split('\n').Length), Is.LessThanOrEqualTo(30));
+    }
+
+    private static IEnumerable<TestCaseData> Cases => Examples.Select((source, i) => new TestCaseData(source).SetName($"README example {i + 1} compiles and runs"));
+
+    [TestCaseSource(nameof(Cases))]
+    public void Example(string source)
+    {
+        using var folder = new TemporaryFolder();
+        SmallDigits.Write(folder["data/mnist"], train: 600, test: 200);
+        string back = Environment.CurrentDirectory;
+        TextWriter console = Console.Out;
+        using var output = new StringWriter();
+        try
+        {
+            Environment.CurrentDirectory = folder["."];
+            Console.SetOut(output);
+            Run(Compile(source));
+        }
+        finally
+        {
+            Console.SetOut(console);
+            Environment.CurrentDirectory = back;
+        }
+        Assert.That(output.ToString(), Is.Not.Empty.And.Not.Contain("NaN"));
+    }
+
+    [Test]
+    public void Links_into_the_repository_lead_somewhere()
+    {
+        string[] targets = [.. Link().Matches(Readme).Select(m => m.Groups[1].Success ? m.Groups[1].Value : m.Groups[2].Value)
+            .Where(t => !t.StartsWith("http", StringComparison.Ordinal) && !t.StartsWith('#'))];
+        Assert.That(targets, Has.Length.GreaterThan(3));
+        foreach (string target in targets)
+            Assert.That(Path.Exists(Path.Combine(SmallDigits.Repository, target.Split('#')[0])), target);
+    }
+
+    private static Assembly Compile(string source)
+    {
+        var options = new CSharpParseOptions(LanguageVersion.Latest);
+        SyntaxTree[] trees = [CSharpSyntaxTree.ParseText(GlobalUsings, options), CSharpSyntaxTree.ParseText(source, options)];
+        IEnumerable<MetadataReference> references = ((string)AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES")!).Split(Path.PathSeparator)
+            .Select(path => MetadataReference.CreateFromFile(path));
+        var compilation = CSharpCompilation.Create("ReadmeExample", trees, references,
+            new CSharpCompilationOptions(OutputKind.ConsoleApplication, nullableContextOptions: NullableContextOptions.Enable));
+        using var image = new MemoryStream();
+        var result = compilation.Emit(image);
+        Assert.That(result.Diagnostics.Where(d => d.Severity >= DiagnosticSeverity.Warning).Select(d => d.ToString()), Is.Empty);
+        return Assembly.Load(image.ToArray());
+    }
+
+    private static void Run(Assembly example) => example.EntryPoint!.Invoke(null, [Array.Empty<string>()]);
+
+    [GeneratedRegex("(?ms)^```csharp\n(.*?)^```$")]
+    private static partial Regex CSharpBlock();
+
+    [GeneratedRegex(@"\]\(([^)\s]+)\)|src=""([^""]+)""")]
+    private static partial Regex Link();
+}
