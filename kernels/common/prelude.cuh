@@ -4,6 +4,8 @@
 //   device.cuh        the device side: macros and inline PTX
 //   emulated.cuh      the emulated side: the same names on bindings/emulator
 //   collectives.cuh   reductions over a warp and a block, for both
+//   column_sums.cuh   sums over the rows of a matrix, for both
+//   gemm_tile.cuh     a tile of a matrix product, for both
 //   indexing.cuh      where a thread is in its grid
 #pragma once
 
@@ -14,4 +16,6 @@
 #endif
 
 #include "common/collectives.cuh"
+#include "common/column_sums.cuh"
+#include "common/gemm_tile.cuh"
 #include "common/indexing.cuh"

@@ -36,18 +36,6 @@ DEV int partner(int i, int rows, int interleaved)
     return i < rows / 2 ? i + rows / 2 : i - rows / 2;
 }
 
-DEV float4 load4(const float* p) { return *reinterpret_cast<const float4*>(p); }
-
-// product[r][c] += a[r] * b[c]
-DEV void outer4(float (&product)[4][4], float4 a, float4 b)
-{
-    const float rows[4] = {a.x, a.y, a.z, a.w}, columns[4] = {b.x, b.y, b.z, b.w};
-#pragma unroll
-    for (int r = 0; r < 4; r++)
-#pragma unroll
-        for (int c = 0; c < 4; c++) product[r][c] += rows[r] * columns[c];
-}
-
 // Columns [k0, k0 + Depth) of 64 rows of z, transposed: stage[k][row]. Rows past the end repeat the last one; their
 // results are never used. With Tail, columns past dim are zero.
 template <bool Tail> DEV void load_transposed(float (*stage)[Pitch], const float* z, int row0, int k0, int rows, int dim)

@@ -4,7 +4,7 @@ using KernelContrast.Devices;
 namespace KernelContrast;
 
 /// <summary>Sums over the rows of a matrix: the gradient of a bias.</summary>
-internal static unsafe class ColumnSums
+internal static unsafe partial class ColumnSums
 {
     // A run of rows is summed in float, the runs in double: the error stays that of a short sum.
     private const int RunRows = 128;

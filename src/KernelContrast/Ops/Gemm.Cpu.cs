@@ -6,7 +6,7 @@ namespace KernelContrast;
 /// Matrix products on packed panels, blocked for the caches (Goto, van de Geijn, "Anatomy of high-performance matrix
 /// multiplication", 2008). Each element is summed in one order, whatever the number of threads.
 /// </summary>
-internal static unsafe class Gemm
+internal static unsafe partial class Gemm
 {
     // A panel of B, Depth × 2 vectors, stays in the L1 cache; a block of A, BlockRows × Depth, in L2; all of packed B in L3.
     private const int Depth = 384, BlockRows = 16 * 14, BlockColumns = 4096;

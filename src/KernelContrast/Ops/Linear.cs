@@ -23,7 +23,7 @@ internal static partial class LinearOp
         internal abstract void BackwardBias(Tensor gradBias, Tensor gradY);
     }
 
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
+    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
 
     internal static Tensor Apply(Tensor x, Tensor weight, Tensor? bias)
     {

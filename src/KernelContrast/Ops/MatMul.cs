@@ -24,7 +24,7 @@ internal static partial class MatMulOp
         internal abstract void Multiply(Tensor c, Tensor a, Tensor b, bool transposeA, bool transposeB);
     }
 
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
+    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
 
     internal static Tensor Apply(Tensor a, Tensor b, bool transposeA, bool transposeB)
     {

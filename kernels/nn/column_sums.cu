@@ -1,0 +1,31 @@
+// sums[j] = sum_i matrix[i, j]: the gradient of a bias. Runs of a thread's rows are summed in float32, the runs in double
+// precision, so that the error stays that of a short sum. The rows are cut into stripes by the shape alone and folded in
+// order, so that every run gives the same bits. Launched by Ops/ColumnSums.Cuda.cs, in the order of this file. Overwrites.
+#include "common/prelude.cuh"
+
+constexpr int Lines = 8; // of a block: each of its 32 columns has this many threads
+
+// Every stripe's sums. Grid: stripe * (groups of 32 columns) + group.
+extern "C" __global__ void __launch_bounds__(256) column_sums_stripes(float* __restrict__ partial,      // [stripes, columns]
+                                                                      const float* __restrict__ matrix, // [rows, columns]
+                                                                      int64_t rows, int columns, int64_t rows_per_stripe)
+{
+    SHARED(double, scratch, [Lines][32]);
+    const int groups = (columns - 1) / 32 + 1, stripe = blockIdx.x / groups;
+    const int column = blockIdx.x % groups * 32 + threadIdx.x % 32, in_column = min(column, columns - 1);
+    const int64_t first = stripe * rows_per_stripe, end = first + rows_per_stripe;
+    const auto value = [&](int64_t row) { return matrix[row * columns + in_column]; };
+    const double sum = column_sum(sum_strided(value, first + threadIdx.x / 32, end < rows ? end : rows, Lines), scratch);
+    if (threadIdx.x < 32 && column < columns) partial[static_cast<int64_t>(stripe) * columns + column] = static_cast<float>(sum);
+}
+
+// Folds the stripes. Grid: groups of 32 columns.
+extern "C" __global__ void __launch_bounds__(256) column_sums_fold(float* __restrict__ sums,          // [columns]
+                                                                   const float* __restrict__ partial, // [stripes, columns]
+                                                                   int stripes, int columns)
+{
+    SHARED(double, scratch, [Lines][32]);
+    const int column = blockIdx.x * 32 + threadIdx.x % 32;
+    const double sum = column_sum(fold_column(partial, min(column, columns - 1), stripes, columns), scratch);
+    if (threadIdx.x < 32 && column < columns) sums[column] = static_cast<float>(sum);
+}
