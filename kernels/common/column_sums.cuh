@@ -2,21 +2,37 @@
 // blockDim.x / 32. What bias gradients and batch normalisation share.
 #pragma once
 
-// value(first) + value(first + stride) + ... below end: 64 terms at a time in float32, those in double precision.
-template <class Value> DEV double sum_strided(const Value& value, int64_t first, int64_t end, int stride)
+// sums[k] = values[k] of first, first + stride, ... below end, added up; terms(i, values) gives them. 64 terms at a time
+// in float32, those in double precision.
+template <int N, class Terms> DEV void sum_strided(double (&sums)[N], const Terms& terms, int64_t first, int64_t end, int64_t stride)
 {
-    double sum = 0;
+#pragma unroll
+    for (int k = 0; k < N; k++) sums[k] = 0;
     int64_t i = first;
-    for (; i + 63 * static_cast<int64_t>(stride) < end; i += 64 * static_cast<int64_t>(stride))
+    for (; i + 63 * stride < end; i += 64 * stride)
     {
-        float run = 0.0f;
+        float run[N] = {};
 #pragma unroll 8
-        for (int n = 0; n < 64; n++) run += value(i + n * static_cast<int64_t>(stride));
-        sum += run;
+        for (int n = 0; n < 64; n++)
+        {
+            float values[N];
+            terms(i + n * stride, values);
+#pragma unroll
+            for (int k = 0; k < N; k++) run[k] += values[k];
+        }
+#pragma unroll
+        for (int k = 0; k < N; k++) sums[k] += run[k];
     }
-    float rest = 0.0f;
-    for (; i < end; i += stride) rest += value(i);
-    return sum + rest;
+    float rest[N] = {};
+    for (; i < end; i += stride)
+    {
+        float values[N];
+        terms(i, values);
+#pragma unroll
+        for (int k = 0; k < N; k++) rest[k] += values[k];
+    }
+#pragma unroll
+    for (int k = 0; k < N; k++) sums[k] += rest[k];
 }
 
 // The block's sum of each column, in the order of the lines; every thread of the column gets it. All threads take part.

@@ -14,8 +14,10 @@ extern "C" __global__ void __launch_bounds__(256) column_sums_stripes(float* __r
     const int groups = (columns - 1) / 32 + 1, stripe = blockIdx.x / groups;
     const int column = blockIdx.x % groups * 32 + threadIdx.x % 32, in_column = min(column, columns - 1);
     const int64_t first = stripe * rows_per_stripe, end = first + rows_per_stripe;
-    const auto value = [&](int64_t row) { return matrix[row * columns + in_column]; };
-    const double sum = column_sum(sum_strided(value, first + threadIdx.x / 32, end < rows ? end : rows, Lines), scratch);
+    double sums[1];
+    sum_strided(sums, [&](int64_t row, float (&values)[1]) { values[0] = matrix[row * columns + in_column]; },
+                first + threadIdx.x / 32, end < rows ? end : rows, Lines);
+    const double sum = column_sum(sums[0], scratch);
     if (threadIdx.x < 32 && column < columns) partial[static_cast<int64_t>(stripe) * columns + column] = static_cast<float>(sum);
 }
 

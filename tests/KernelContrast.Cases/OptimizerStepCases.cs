@@ -46,8 +46,8 @@ internal sealed class OptimizerStepCases : ICaseSource
                 (p, g, m, _) => Momentum * m + 0.3f * (g + Decay * p));
             yield return new OpCase
             {
-                Op = "lars-norms",
-                Name = name,
+                Op = "lars-step",
+                Name = $"{name}, norms",
                 Inputs = [Input(shape, 1), Input(shape, 2)],
                 Run = t =>
                 {

@@ -19,7 +19,7 @@ internal static partial class AdamWStepOp
     /// <param name="Keep">1 − rate·decay</param>
     internal readonly record struct Scalars(float Beta1, float Beta2, float Rate, float SquareScale, float Epsilon, float Keep);
 
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
+    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
 
     /// <summary>The numbers of step <paramref name="step"/>, counted from 1.</summary>
     internal static Scalars ScalarsOf(long step, double rate, double beta1, double beta2, double epsilon, double decay) => new(

@@ -40,7 +40,7 @@ internal static partial class Conv2dOp
         internal abstract void BackwardBias(Tensor gradBias, Tensor gradY, Geometry g);
     }
 
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
+    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
 
     internal static Tensor Apply(Tensor x, Tensor weight, Tensor? bias, int stride, int padding)
     {

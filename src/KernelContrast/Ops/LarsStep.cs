@@ -14,5 +14,5 @@ internal static partial class LarsStepOp
         internal abstract void Step(Tensor parameter, Tensor buffer, Tensor grad, float inner, float outer, float momentum, float decay);
     }
 
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
+    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
 }

@@ -12,5 +12,5 @@ internal static partial class SgdStepOp
         internal abstract void Step(Tensor parameter, Tensor? buffer, Tensor grad, float rate, float momentum, bool nesterov, float decay);
     }
 
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
+    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
 }

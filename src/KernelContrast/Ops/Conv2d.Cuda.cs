@@ -1,0 +1,76 @@
+using KernelContrast.Devices;
+
+namespace KernelContrast;
+
+internal static partial class Conv2dOp
+{
+    /// <summary>The kernels of <c>kernels/nn/conv2d.cu</c>, which count pixels, taps and tiles in 32 bits.</summary>
+    internal sealed class Cuda : Kernels
+    {
+        private const string File = "nn/conv2d";
+        private const int Tile = 64, Threads = 256;
+
+        private static readonly CudaKernel ForwardKernel = new(File, "conv2d_forward");
+        private static readonly CudaKernel GradX = new(File, "conv2d_grad_x");
+        private static readonly CudaKernel GradW = new(File, "conv2d_grad_w");
+        private static readonly CudaKernel Fold = new(File, "conv2d_fold");
+
+        internal override void Forward(Tensor y, Tensor x, Tensor weight, Tensor? bias, Geometry g)
+        {
+            long blocks = Tiles(Pixels(g)) * Tiles(g.Filters);
+            if (blocks == 0) return;
+            ForwardKernel.Launch(y.Device, new(Checked(blocks, g), Threads), y, x, weight, bias, g.Images, g.Height, g.Width, g.Channels,
+                g.Filters, g.KernelHeight, g.KernelWidth, g.Stride, g.Padding, g.OutHeight, g.OutWidth);
+        }
+
+        internal override void BackwardInput(Tensor gradX, Tensor gradY, Tensor weight, Geometry g)
+        {
+            if (gradX.Count == 0) return;
+            Checked((long)g.Images * g.Height * g.Width, g);
+            Pixels(g);
+            // Pixels of one remainder modulo the stride, at most; and how many remainders occur.
+            long largest = (long)g.Images * ((g.Height - 1) / g.Stride + 1) * ((g.Width - 1) / g.Stride + 1);
+            long phases = (long)Math.Min(g.Stride, g.Height) * Math.Min(g.Stride, g.Width);
+            int pixelTiles = Checked(Tiles(largest), g);
+            GradX.Launch(gradX.Device, new(Checked(phases * pixelTiles * Tiles(g.Channels), g), Threads), gradX, gradY, weight, g.Images,
+                g.Height, g.Width, g.Channels, g.Filters, g.KernelHeight, g.KernelWidth, g.Stride, g.Padding, g.OutHeight, g.OutWidth, pixelTiles);
+        }
+
+        internal override void BackwardWeight(Tensor gradWeight, Tensor gradY, Tensor x, Geometry g)
+        {
+            Device device = gradWeight.Device;
+            int pixels = Pixels(g);
+            long tiles = Tiles(g.Filters) * Tiles((long)g.KernelHeight * g.KernelWidth * g.Channels);
+            (int stripes, int pixelsPerStripe) = Stripes(pixels, tiles, gradWeight.Count);
+            using Tensor? partial = stripes == 1 ? null : Tensor.Empty(new(stripes, checked((int)gradWeight.Count)), device);
+            GradW.Launch(device, new(Checked(stripes * tiles, g), Threads), partial ?? gradWeight, gradY, x, g.Images, g.Height, g.Width, g.Channels,
+                g.Filters, g.KernelHeight, g.KernelWidth, g.Stride, g.Padding, g.OutHeight, g.OutWidth, pixelsPerStripe);
+            if (partial is not null)
+                Fold.Launch(device, LaunchShape.GridStride(gradWeight.Count, Threads), gradWeight, partial, stripes, gradWeight.Count);
+        }
+
+        internal override void BackwardBias(Tensor gradBias, Tensor gradY, Geometry g) =>
+            ColumnSums.RunCuda(gradBias, gradY, Pixels(g), g.Filters);
+
+        /// <summary>
+        /// Into how many stripes the pixels are cut: at least 128 each, about 512 blocks in all, which fill a GPU, and at
+        /// most 64 MiB of partial results. Depends on the shape alone, and with it the order of sums.
+        /// </summary>
+        private static (int Stripes, int PixelsPerStripe) Stripes(int pixels, long tiles, long weights)
+        {
+            const int LeastPixels = 128, Blocks = 512, PartialFloats = 16 << 20;
+            long most = Math.Max(1, Math.Min(Math.Min(Blocks / tiles, pixels / LeastPixels), PartialFloats / weights));
+            int perStripe = (int)Math.Max(1, (pixels + most - 1) / most);
+            return (Math.Max(1, (int)((pixels + (long)perStripe - 1) / perStripe)), perStripe);
+        }
+
+        private static long Tiles(long lines) => (lines + Tile - 1) / Tile;
+
+        /// <summary>Pixels of y.</summary>
+        private static int Pixels(Geometry g) => Checked((long)g.Images * g.OutHeight * g.OutWidth, g);
+
+        /// <summary>A count, which the kernels hold in 32 bits; a tile's worth of room keeps their sums from overflowing.</summary>
+        private static int Checked(long count, Geometry g) => count <= int.MaxValue - Tile ? (int)count
+            : throw new ArgumentException($"conv2d: {g.Images} images of {g.Height}×{g.Width} are more pixels than one launch can count. Split the batch.");
+    }
+}
