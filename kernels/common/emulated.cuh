@@ -124,6 +124,31 @@ template <int LANES, class T, class F> EMULATED_INTRINSIC T all_reduce(T value, 
 }
 #define WARP_ALL_REDUCE(LANES, value, combine) kce::all_reduce<LANES>(value, combine, KCE_HERE)
 
+namespace kce
+{
+struct Vote
+{
+    bool mine;
+    unsigned all;
+};
+
+__attribute__((no_sanitize("thread"))) static inline void count_votes(void** lanes, unsigned mask)
+{
+    unsigned all = 0;
+    for (int lane = 0; lane < 32; lane++)
+        if (mask >> lane & 1) all |= static_cast<unsigned>(static_cast<Vote*>(lanes[lane])->mine) << lane;
+    for (int lane = 0; lane < 32; lane++)
+        if (mask >> lane & 1) static_cast<Vote*>(lanes[lane])->all = all;
+}
+
+EMULATED_INTRINSIC unsigned ballot(unsigned mask, bool mine, const char* where)
+{
+    Vote vote{mine, 0};
+    kce_collective(mask, "a ballot", &vote, count_votes, where);
+    return vote.all;
+}
+}
+#define __ballot_sync(mask, predicate) kce::ballot(mask, (predicate) != 0, KCE_HERE)
 #define __shfl_sync(mask, value, source) kce::shuffle(mask, value, (source) & 31, KCE_HERE)
 #define __shfl_xor_sync(mask, value, offset) kce::shuffle(mask, value, kce::lane() ^ (offset), KCE_HERE)
 

@@ -7,6 +7,8 @@
 //   column_sums.cuh   sums over the rows of a matrix, for both
 //   gemm_tile.cuh     a tile of a matrix product, for both
 //   indexing.cuh      where a thread is in its grid
+//   philox.cuh        random numbers by counter
+//   pool_window.cuh   windows sliding over images
 #pragma once
 
 #ifdef KCE_EMULATED
@@ -19,3 +21,5 @@
 #include "common/column_sums.cuh"
 #include "common/gemm_tile.cuh"
 #include "common/indexing.cuh"
+#include "common/philox.cuh"
+#include "common/pool_window.cuh"

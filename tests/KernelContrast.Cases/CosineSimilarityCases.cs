@@ -13,6 +13,7 @@ internal sealed class CosineSimilarityCases : ICaseSource
         yield return new()
         {
             Op = "cosine-similarity",
+            Kernels = ["L2Normalize", "MatMul"],
             Name = "rows with themselves",
             Inputs = [rows],
             Run = t => Functional.CosineSimilarity(t[0], t[0]),
@@ -23,6 +24,7 @@ internal sealed class CosineSimilarityCases : ICaseSource
     private static OpCase Case(string name, CaseInput a, CaseInput b, bool gradient = true) => new()
     {
         Op = "cosine-similarity",
+        Kernels = ["L2Normalize", "MatMul"],
         Name = name,
         Inputs = [a, b],
         Run = t => Functional.CosineSimilarity(t[0], t[1]),

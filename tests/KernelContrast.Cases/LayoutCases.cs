@@ -63,6 +63,7 @@ internal sealed class LayoutCases : ICaseSource
     private static OpCase Moved(string op, string name, Shape[] shapes, Func<Tensor[], Tensor> run, (int Input, int Element)[] sources) => new()
     {
         Op = op,
+        Kernels = [op is "reshape" or "transpose" ? "Transpose" : "Concat"],
         Name = name,
         Inputs = [.. shapes.Select((s, i) => CaseInput.Normal(s, (ulong)(i + 1)))],
         Run = run,

@@ -23,7 +23,7 @@ internal static partial class AvgPool2dOp
         internal abstract void Backward(Tensor gradX, Tensor gradY, PoolWindow window);
     }
 
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
+    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
 
     internal static Tensor Apply(Tensor x, int kernel, int stride, int padding)
     {

@@ -33,7 +33,7 @@ internal static partial class ConcatOp
             Tensor source, long sourceStart, long sourceStep, long block, long count);
     }
 
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
+    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
 
     internal static Tensor Concat(IReadOnlyList<Tensor> tensors, int dim)
     {

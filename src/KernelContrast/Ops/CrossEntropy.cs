@@ -28,7 +28,7 @@ internal static partial class CrossEntropyOp
         internal abstract void Backward(Tensor gradLogits, Tensor gradLoss, Tensor logits, Tensor labels, Tensor logSumExp);
     }
 
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
+    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
 
     internal static Tensor Apply(Tensor logits, Tensor labels)
     {

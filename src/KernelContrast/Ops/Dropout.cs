@@ -26,7 +26,7 @@ internal static partial class DropoutOp
         internal abstract void Mask(Tensor y, Tensor x, float p, ulong seed, ulong stream);
     }
 
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
+    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
 
     internal static Tensor Apply(Tensor x, float p, ulong seed, ulong stream)
     {

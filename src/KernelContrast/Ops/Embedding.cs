@@ -23,7 +23,7 @@ internal static partial class EmbeddingOp
         internal abstract void Backward(Tensor gradTable, Tensor gradY, Tensor indices);
     }
 
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
+    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
 
     internal static Tensor Apply(Tensor table, Tensor indices)
     {

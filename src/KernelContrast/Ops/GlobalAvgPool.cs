@@ -17,7 +17,7 @@ internal static partial class GlobalAvgPoolOp
         internal abstract void Backward(Tensor gradX, Tensor gradY);
     }
 
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
+    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
 
     internal static Tensor Apply(Tensor x)
     {

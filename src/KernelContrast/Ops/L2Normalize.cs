@@ -27,7 +27,7 @@ internal static partial class L2NormalizeOp
         internal abstract void Backward(Tensor gradX, Tensor gradZ, Tensor z, Tensor scales);
     }
 
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
+    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
 
     internal static Tensor Apply(Tensor x)
     {

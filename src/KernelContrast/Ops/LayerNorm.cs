@@ -36,7 +36,7 @@ internal static partial class LayerNormOp
         internal abstract void Backward(Tensor? gradX, Tensor? gradGamma, Tensor? gradBeta, Tensor gradY, Tensor x, Tensor? gamma, Tensor statistics);
     }
 
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
+    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
 
     internal static Tensor Apply(Tensor x, Tensor? gamma, Tensor? beta, float epsilon)
     {

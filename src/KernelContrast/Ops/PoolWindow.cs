@@ -1,6 +1,7 @@
 namespace KernelContrast;
 
 /// <summary>A square window sliding over [N, C, Height, Width], and the sizes that come of it.</summary>
+/// <remarks>CUDA kernels take it by value: pool_window.cuh has the same fields in the same order.</remarks>
 internal readonly record struct PoolWindow(int Images, int Channels, int Height, int Width, int Kernel, int Stride, int Padding)
 {
     internal int OutHeight => (Height + 2 * Padding - Kernel) / Stride + 1;

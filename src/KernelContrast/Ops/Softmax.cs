@@ -21,7 +21,7 @@ internal static partial class SoftmaxOp
         internal abstract void Backward(Tensor gradX, Tensor gradY, Tensor y, float inverseTemperature);
     }
 
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
+    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
 
     internal static Tensor Apply(Tensor x, float temperature)
     {

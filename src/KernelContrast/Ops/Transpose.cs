@@ -18,7 +18,7 @@ internal static partial class TransposeOp
         internal abstract void Transpose(Tensor y, Tensor x, int count, int rows, int columns);
     }
 
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
+    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
 
     internal static Tensor Apply(Tensor x)
     {
