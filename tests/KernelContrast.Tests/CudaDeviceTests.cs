@@ -177,6 +177,22 @@ internal sealed class CudaDeviceTests
     }
 
     [Test]
+    public void Several_threads_may_launch_while_memory_is_collected()
+    {
+        Parallel.For(0, 4, worker =>
+        {
+            using Tensor sum = Tensor.Zeros(new(1000), Cuda);
+            for (int i = 0; i < 100; i++)
+            {
+                using Tensor term = Tensor.Full(new(1000), worker, Cuda);
+                AddInPlaceOp.On(Cuda).AddInPlace(sum, term);
+                if (i % 25 == 0) GC.Collect();
+            }
+            Assert.That(sum.ToArray(), Is.All.EqualTo(100f * worker));
+        });
+    }
+
+    [Test]
     public void Gradients_add_up_on_the_device()
     {
         using Tensor x = Tensor.Full(new(5), 1, Cuda);
