@@ -115,7 +115,7 @@ internal static partial class NtXentOp
                 batch.Maxima = batch.Scratch + batch.Slots * scratch;
 
                 cpu.Workers.For(batch.RowItems, ref batch, &NtXentRows<T>.Normalize);
-                batch.ShareTiles(diagonalWork: 6);
+                batch.ShareTiles(products: 0);
                 cpu.Workers.For(batch.Slots, ref batch, batch.IsFixedShift ? &NtXentTiles<T>.Forward : &NtXentOnlineTiles<T>.Forward);
                 cpu.Workers.For(batch.RowItems, ref batch, &NtXentRows<T>.FinishForward);
                 double loss = 0;
@@ -148,7 +148,7 @@ internal static partial class NtXentOp
                     batch.PackedShift[i] = real ? batch.Shift[row] : 0;
                     batch.PackedShare[i] = real ? batch.NegativeShare[row] : 0;
                 }
-                batch.ShareTiles(diagonalWork: 4); // two products of the three
+                batch.ShareTiles(products: 2);
                 cpu.Workers.For(batch.Slots, ref batch, &NtXentTiles<T>.Backward);
                 cpu.Workers.For(batch.RowItems, ref batch, &NtXentRows<T>.FinishBackward);
             }

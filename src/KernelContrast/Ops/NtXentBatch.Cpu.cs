@@ -63,7 +63,7 @@ internal unsafe struct NtXentBatch
 
     internal PackedRows Rows;
     internal int Slots, Block, Blocks;
-    private long _diagonalWork, _totalWork;
+    private double _work, _diagonalWork, _totalWork;
 
     internal readonly bool IsFixedShift => Temperature >= NtXentOp.FixedShiftTemperature;
 
@@ -89,20 +89,21 @@ internal unsafe struct NtXentBatch
     internal readonly int BlockRows(int block) => Math.Min(Block, Rows.PaddedRows - block * Block);
 
     /// <summary>
-    /// Prepares <see cref="SlotOf"/> for tiles whose work, per pair of rows, is 1 off the diagonal and
-    /// <paramref name="diagonalWork"/>/6 on it.
+    /// Prepares <see cref="SlotOf"/>: a tile has one product of similarities, of which a tile on the diagonal computes a
+    /// little more than half, and off the diagonal <paramref name="products"/> more of the same size, on it half as many.
     /// </summary>
-    internal void ShareTiles(int diagonalWork)
+    internal void ShareTiles(int products)
     {
-        _diagonalWork = diagonalWork;
+        int panels = Block / Rows.Panel;
+        _work = 1 + products;
+        _diagonalWork = (panels + 1) / (2.0 * panels) + products / 2;
         _totalWork = 0;
         for (int i = 0; i < Blocks; i++)
             for (int j = i; j < Blocks; j++) _totalWork += Work(i, j);
     }
 
-    /// <summary>The work of a tile, in sixths of a pair of rows.</summary>
-    internal readonly long Work(int i, int j) => (i == j ? _diagonalWork : 6) * BlockRows(i) * BlockRows(j);
+    internal readonly double Work(int i, int j) => (i == j ? _diagonalWork : _work) * BlockRows(i) * BlockRows(j);
 
     /// <summary>Which slot computes a tile, given the work of all tiles before it.</summary>
-    internal readonly int SlotOf(long before, long work) => (int)((2 * before + work) * Slots / (2 * _totalWork));
+    internal readonly int SlotOf(double before, double work) => Math.Min(Slots - 1, (int)((before + work / 2) * Slots / _totalWork));
 }

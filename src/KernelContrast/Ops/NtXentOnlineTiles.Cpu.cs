@@ -21,11 +21,11 @@ internal static unsafe class NtXentOnlineTiles<T> where T : struct, ISimd<T>
         int padded = batch.Rows.PaddedRows;
         new Span<double>(batch.Sums + (long)slot * padded, padded).Clear();
         new Span<float>(batch.Maxima + (long)slot * padded, padded).Fill(float.NegativeInfinity);
-        long before = 0;
+        double before = 0;
         for (int i = 0; i < batch.Blocks; i++)
             for (int j = i; j < batch.Blocks; j++)
             {
-                long work = batch.Work(i, j);
+                double work = batch.Work(i, j);
                 if (batch.SlotOf(before, work) == slot) ForwardTile(ref batch, slot, i, j);
                 before += work;
             }

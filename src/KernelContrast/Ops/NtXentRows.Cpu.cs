@@ -111,27 +111,31 @@ internal static unsafe class NtXentRows<T> where T : struct, ISimd<T>
             int row = batch.OriginalRow(i);
             float* sums = batch.Accumulators + (long)i * rows.PaddedDim, gradient = batch.Gradient + (long)row * rows.Dim;
             T dot = T.Zero;
-            for (int k = 0; k < rows.Dim; k += T.Width)
+            for (int k = 0; k < rows.Dim; k += rows.Panel)
             {
-                T g = T.Load(sums + k);
-                for (int slot = 1; slot < batch.Slots; slot++) g = T.Add(g, T.Load(sums + slot * slotFloats + k));
-                T.Store(sums + k, g);
-                dot = T.Fma(g, Row(ref batch, i, k), dot);
+                float* z = batch.Normalized + rows.ColumnPanel(i, k / rows.Panel);
+                for (int c = 0; c < rows.Panel; c += T.Width)
+                {
+                    // Past the last column lie zeros, or one vector of sums never begun, which are zeros too.
+                    T g = T.Load(sums + k + c);
+                    for (int slot = 1; slot < batch.Slots; slot++) g = T.Add(g, T.Load(sums + slot * slotFloats + k + c));
+                    T.Store(sums + k + c, g);
+                    dot = T.Fma(g, T.Load(z + c), dot);
+                }
             }
             // grad = scale/‖h‖ · (g − z (z·g))
             T along = T.Create(-T.Sum(dot));
             T factor = T.Create((float)Math.Clamp(scale * batch.InverseNorm[row], -float.MaxValue, float.MaxValue));
-            for (int k = 0; k < rows.Dim; k += T.Width)
+            for (int k = 0; k < rows.Dim; k += rows.Panel)
             {
-                T g = T.Mul(T.Fma(along, Row(ref batch, i, k), T.Load(sums + k)), factor);
-                T.StorePartial(gradient + k, g, Math.Min(T.Width, rows.Dim - k));
+                float* z = batch.Normalized + rows.ColumnPanel(i, k / rows.Panel);
+                for (int c = 0; c < rows.Panel && k + c < rows.Dim; c += T.Width)
+                {
+                    T g = T.Mul(T.Fma(along, T.Load(z + c), T.Load(sums + k + c)), factor);
+                    if (k + c + T.Width <= rows.Dim) T.Store(gradient + k + c, g);
+                    else T.StorePartial(gradient + k + c, g, rows.Dim - k - c);
+                }
             }
         }
-    }
-
-    private static T Row(ref NtXentBatch batch, int i, int k)
-    {
-        PackedRows rows = batch.Rows;
-        return T.Load(batch.Normalized + rows.ColumnPanel(i, k / rows.Panel) + k % rows.Panel);
     }
 }

@@ -5,7 +5,8 @@ namespace KernelContrast;
 
 /// <summary>
 /// The tiles of NT-Xent with the shift fixed at 1: E_ij = exp((s_ij − 1)/τ) is symmetric, so off the diagonal a tile's
-/// row sums serve its rows and its column sums its columns. Tiles on the diagonal are computed whole.
+/// row sums serve its rows and its column sums its columns. Of a tile on the diagonal, the panels above it and on it are
+/// computed; a panel on it is computed whole, and its row sums alone count.
 /// </summary>
 internal static unsafe class NtXentTiles<T> where T : struct, ISimd<T>
 {
@@ -52,6 +53,7 @@ internal static unsafe class NtXentTiles<T> where T : struct, ISimd<T>
             ARow = 4,
             AStep = 4 * batch.Rows.Panel,
             BStep = 4 * batch.Rows.Panel,
+            Blocks = 1,
             Outer = 1,
             Inner = batch.Rows.Dim,
             Initial0 = zeros,
@@ -67,11 +69,11 @@ internal static unsafe class NtXentTiles<T> where T : struct, ISimd<T>
     internal static void Forward(ref NtXentBatch batch, int worker, int slot)
     {
         new Span<double>(batch.Sums + (long)slot * batch.Rows.PaddedRows, batch.Rows.PaddedRows).Clear();
-        long before = 0;
+        double before = 0;
         for (int i = 0; i < batch.Blocks; i++)
             for (int j = i; j < batch.Blocks; j++)
             {
-                long work = batch.Work(i, j);
+                double work = batch.Work(i, j);
                 if (batch.SlotOf(before, work) == slot) ForwardTile(ref batch, slot, i, j);
                 before += work;
             }
@@ -92,8 +94,15 @@ internal static unsafe class NtXentTiles<T> where T : struct, ISimd<T>
         {
             tile.B = batch.Normalized + batch.Rows.RowPanel(column);
             T left = T.Zero, right = T.Zero;
-            for (int row = row0, count; row < row0 + rows; row += count)
+            int end = blockI == blockJ ? column + panel : row0 + rows;
+            for (int row = row0, count; row < end; row += count)
             {
+                if (row == column)
+                {
+                    // From here on is the panel on the diagonal, whose column sums repeat its row sums.
+                    T.Store(columnSums + column - column0, left);
+                    T.Store(columnSums + column - column0 + width, right);
+                }
                 count = Tile.NextRows(panel - row % panel, Tile.MaxRows<T>());
                 tile.A0 = batch.Normalized + batch.Rows.RowPanel(row) + row % panel;
                 tile.Run<T>(count, panel);
@@ -120,12 +129,12 @@ internal static unsafe class NtXentTiles<T> where T : struct, ISimd<T>
                     T.Store(sum, T.Add(T.Load(sum), T.Add(a, b)));
                 }
             }
+            if (blockI == blockJ) continue;
             T.Store(columnSums + column - column0, left);
             T.Store(columnSums + column - column0 + width, right);
         }
         double* sums = batch.Sums + (long)slot * batch.Rows.PaddedRows;
         for (int r = 0; r < rows; r++) sums[row0 + r] += T.Sum(T.Load(rowSums + r * width));
-        if (blockI == blockJ) return;
         for (int c = 0; c < columns; c++) sums[column0 + c] += columnSums[c];
     }
 
@@ -150,11 +159,11 @@ internal static unsafe class NtXentTiles<T> where T : struct, ISimd<T>
         float* accumulator = batch.Accumulators + slot * (long)rows.PaddedRows * rows.PaddedDim;
         System.Runtime.InteropServices.NativeMemory.Clear(accumulator, (nuint)(4L * rows.PaddedRows * rows.PaddedDim));
         float* weights = batch.Scratch + slot * batch.ScratchFloats;
-        long before = 0;
+        double before = 0;
         for (int i = 0; i < batch.Blocks; i++)
             for (int j = i; j < batch.Blocks; j++)
             {
-                long work = batch.Work(i, j);
+                double work = batch.Work(i, j);
                 if (batch.SlotOf(before, work) == slot)
                 {
                     if (batch.IsFixedShift) Weights(ref batch, weights, i, j);
@@ -178,7 +187,8 @@ internal static unsafe class NtXentTiles<T> where T : struct, ISimd<T>
         {
             tile.B = batch.Normalized + batch.Rows.RowPanel(column);
             T left = T.Load(batch.PackedInverseSum + column), right = T.Load(batch.PackedInverseSum + column + width);
-            for (int row = row0, count; row < row0 + rows; row += count)
+            int end = blockI == blockJ ? column + panel : row0 + rows;
+            for (int row = row0, count; row < end; row += count)
             {
                 count = Tile.NextRows(panel - row % panel, Tile.MaxRows<T>());
                 float* w = tile.Out0 = weights + (row - row0) * WeightRow + column - column0;
@@ -193,7 +203,15 @@ internal static unsafe class NtXentTiles<T> where T : struct, ISimd<T>
                 }
                 if (blockI == blockJ) SetPairs(ref batch, w, row, count, column);
             }
+            if (blockI == blockJ) Mirror(weights, column - column0, panel);
         }
+    }
+
+    /// <summary>Copies a panel of columns above the diagonal to the rows below it.</summary>
+    private static void Mirror(float* weights, int column, int panel)
+    {
+        for (int c = column; c < column + panel; c++)
+            for (int r = 0; r < column; r++) weights[c * WeightRow + r] = weights[r * WeightRow + c];
     }
 
     /// <summary>
@@ -222,6 +240,7 @@ internal static unsafe class NtXentTiles<T> where T : struct, ISimd<T>
             ARow = transposed ? 4 : 4 * WeightRow,
             AStep = transposed ? 4 * WeightRow : 4,
             BStep = 4 * packed.Panel,
+            Blocks = 1,
             Outer = 1,
             Inner = batch.BlockRows(fromBlock),
             InitialRow = packed.PaddedDim,
