@@ -48,7 +48,7 @@ internal static partial class BatchNormOp
             Tensor mean, Tensor inverseDeviation, Tensor? gamma, Tensor? beta, bool relu, bool training);
     }
 
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
+    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
 
     internal static Tensor Apply(Tensor x, Tensor? gamma, Tensor? beta, Tensor runningMean, Tensor runningVariance, bool training,
         float momentum, float epsilon, bool relu, Tensor? residual)
