@@ -25,16 +25,16 @@ extern "C" __global__ void __launch_bounds__(256) max_pool2d_forward(float* __re
     }
 }
 
-// Whether (row, column) is the first place of the window over [rows, columns] that is not below its maximum.
-DEV bool is_first_maximum(const float* x, float maximum, int row, int column, Reach rows, Reach columns, const PoolWindow& window)
+// Whether no place of the window before (row, column), row by row, holds its maximum.
+DEV bool is_first(const float* x, float maximum, int row, int column, Reach rows, Reach columns, const PoolWindow& window)
 {
     for (int r = rows.from; r <= row; r++)
         for (int c = columns.from; c < columns.to; c++)
         {
-            if (r == row && c == column) return !(maximum > x[(static_cast<int64_t>(r) * window.width + c) * window.channels]);
+            if (r == row && c == column) return true;
             if (!(maximum > x[(static_cast<int64_t>(r) * window.width + c) * window.channels])) return false;
         }
-    return false;
+    return true;
 }
 
 extern "C" __global__ void __launch_bounds__(256) max_pool2d_backward(float* __restrict__ grad_x, const float* __restrict__ grad_y,
@@ -54,8 +54,8 @@ extern "C" __global__ void __launch_bounds__(256) max_pool2d_backward(float* __r
                 const int64_t out = ((at.image * out_height + row) * out_width + column) * window.channels + at.channel;
                 const float maximum = y[out];
                 if (maximum > x[i]) continue; // as nearly all are: no need to look at the window
-                if (is_first_maximum(channel, maximum, at.row, at.column, under(row, window.height, window),
-                                     under(column, window.width, window), window))
+                if (is_first(channel, maximum, at.row, at.column, under(row, window.height, window),
+                             under(column, window.width, window), window))
                     sum += grad_y[out];
             }
         grad_x[i] = sum;
