@@ -30,11 +30,11 @@ internal static class PairedTiming
     private const int MaximumPairs = 60;
 
     /// <summary>Warm-up of both sides, then pairs until about <paramref name="seconds"/> have passed.</summary>
-    internal static (Timing Ours, Timing Theirs, Timing Ratio) Run(Action ours, Action theirs, double seconds = 6)
+    internal static (Timing Ours, Timing Theirs, Timing Ratio) Run(Action ours, Action theirs, double seconds = 4)
     {
         ours();
         theirs();
-        int inner = Math.Max(1, (int)(0.002 / Math.Max(1e-6, Once(ours) / 1000)));
+        int inner = Math.Max(1, (int)(0.03 / Math.Max(1e-6, Once(ours) / 1000)));
         theirs();
         var a = new List<double>();
         var b = new List<double>();
@@ -42,12 +42,22 @@ internal static class PairedTiming
         long start = Stopwatch.GetTimestamp();
         while (a.Count < MinimumPairs || (a.Count < MaximumPairs && Stopwatch.GetElapsedTime(start).TotalSeconds < seconds))
         {
-            double x = Repeat(ours, inner), y = Repeat(theirs, inner);
+            double x = Rested(ours, inner), y = Rested(theirs, inner);
             a.Add(x);
             b.Add(y);
             ratio.Add(x / y);
         }
         return (Timing.Of(a), Timing.Of(b), Timing.Of(ratio));
+    }
+
+    /// <summary>
+    /// After a pause: both sides' threads spin for a while after their last job, and would take the other's processor
+    /// (without it ratios of small items doubled).
+    /// </summary>
+    private static double Rested(Action action, int times)
+    {
+        Thread.Sleep(10);
+        return Repeat(action, times);
     }
 
     private static double Repeat(Action action, int times)
