@@ -8,7 +8,7 @@ namespace KernelContrast.Evaluation;
 /// sums over rows and the decomposition in double.
 /// </summary>
 /// <remarks>
-/// The decomposition takes about 10·min(N, D)³ operations on one thread: a second at 784 columns, some twenty at 2048.
+/// The decomposition takes about 10·min(N, D)³ operations on one thread: 0.4 s at 784 columns, 7 s at 1536 (a 2-core AMD EPYC).
 /// </remarks>
 public sealed class PrincipalComponents
 {
