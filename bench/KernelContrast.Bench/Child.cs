@@ -18,6 +18,7 @@ internal static class Child
         {
             if (only is not null && bench.Group != only) continue;
             if (mode.EndsWith("avx2", StringComparison.Ordinal) && !bench.Narrow) continue;
+            if (mode == "tuned" && !bench.Targets.ContainsKey(mode)) continue;
             using PairedItem item = bench.Create();
             (double Ours, double Theirs)? errors = item.Errors?.Invoke();
             var (ours, theirs, ratio) = PairedTiming.Run(item.Ours, item.Theirs);

@@ -26,11 +26,11 @@ internal readonly record struct Timing(double Median, double P20, double P80)
 /// </summary>
 internal static class PairedTiming
 {
-    private const int MinimumPairs = 7;
+    private const int MinimumPairs = 5;
     private const int MaximumPairs = 60;
 
     /// <summary>Warm-up of both sides, then pairs until about <paramref name="seconds"/> have passed.</summary>
-    internal static (Timing Ours, Timing Theirs, Timing Ratio) Run(Action ours, Action theirs, double seconds = 4)
+    internal static (Timing Ours, Timing Theirs, Timing Ratio) Run(Action ours, Action theirs, double seconds = 2.5)
     {
         ours();
         theirs();

@@ -11,17 +11,17 @@ namespace KernelContrast.Bench.Items;
 /// </summary>
 internal static class TorchAugment
 {
-    private static readonly TorchTensor s_luma = torch.tensor(new[] { 0.299f, 0.587f, 0.114f }).view(1, 3, 1, 1);
+    private static readonly TorchTensor s_luma = torch.tensor(new[] { 0.299f, 0.587f, 0.114f }).view(1, 3, 1, 1).DetachFromDisposeScope();
 
     private static readonly TorchTensor s_toYiq = torch.tensor(new[,]
     {
         { 0.299f, 0.587f, 0.114f }, { 0.596f, -0.274f, -0.322f }, { 0.211f, -0.523f, 0.312f },
-    });
+    }).DetachFromDisposeScope();
 
     private static readonly TorchTensor s_fromYiq = torch.tensor(new[,]
     {
         { 1f, 0.956f, 0.621f }, { 1f, -0.272f, -0.647f }, { 1f, -1.106f, 1.703f },
-    });
+    }).DetachFromDisposeScope();
 
     internal static TorchTensor View(TorchTensor images)
     {
