@@ -60,7 +60,7 @@ internal static class PairedTiming
 
     /// <summary>
     /// After a pause: both sides' threads spin for a while after their last job, and would take the other's processor
-    /// (without it ratios of small items doubled).
+    /// (without it ratios of small items were about twice as large, on a busy machine).
     /// </summary>
     private static double Rested(Action action, int times)
     {
