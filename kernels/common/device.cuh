@@ -2,6 +2,7 @@
 #pragma once
 
 #ifdef __CUDACC_RTC__
+typedef unsigned short uint16_t;
 typedef signed int int32_t;
 typedef unsigned int uint32_t;
 typedef signed long long int64_t;

@@ -159,6 +159,20 @@ EMULATED_INTRINSIC int min(int a, int b) { return a < b ? a : b; }
 EMULATED_INTRINSIC int max(int a, int b) { return a > b ? a : b; }
 using std::isnan;
 
+EMULATED_INTRINSIC uint32_t __float_as_uint(float x)
+{
+    uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+EMULATED_INTRINSIC float __uint_as_float(uint32_t bits)
+{
+    float x;
+    std::memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
 // ---- Registration ----
 
 namespace kce

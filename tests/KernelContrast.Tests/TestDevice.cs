@@ -1,0 +1,19 @@
+using KernelContrast.Devices;
+
+namespace KernelContrast.Tests;
+
+/// <summary>
+/// The CUDA device that tests run on: the emulated driver, or the GPU that <see cref="Variable"/> names. A process uses
+/// one CUDA driver, so a run on a GPU selects the tests that mean something there.
+/// </summary>
+internal static class TestDevice
+{
+    /// <summary><c>cuda</c> or <c>cuda:1</c>; unset, tests run on <c>cuda-emulated</c>.</summary>
+    internal const string Variable = "KERNELCONTRAST_TEST_DEVICE";
+
+    internal static string CudaName => Environment.GetEnvironmentVariable(Variable) is { Length: > 0 } name ? name : "cuda-emulated";
+
+    /// <exception cref="Interop.CudaNotFoundException">Its driver is not there; the message says what to do.</exception>
+    internal static CudaDevice Cuda => Device.Parse(CudaName) as CudaDevice
+        ?? throw new InvalidOperationException($"{Variable} names {CudaName}, which is no CUDA device.");
+}
