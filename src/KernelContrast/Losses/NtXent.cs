@@ -16,7 +16,11 @@ public static class NtXent
     /// </param>
     /// <param name="temperature">τ &gt; 0.</param>
     /// <param name="layout">Which rows are pairs.</param>
-    /// <returns>A scalar. A batch whose rows all agree gives ln(rows − 1).</returns>
+    /// <param name="reduction">Mean, sum, or each row's loss.</param>
+    /// <param name="normalize">Whether rows are divided by their norm first; gradients go back through it.</param>
+    /// <param name="precision">In which numbers products are formed.</param>
+    /// <param name="labels">Int32 [rows], or null: rows of one label are no negatives of each other; negative labels equal no other.</param>
+    /// <returns>A scalar, or [rows] with <see cref="Reduction.None"/>. A batch whose rows all agree gives ln(rows − 1).</returns>
     /// <remarks>
     /// The mean is over rows, each of which sees its partner once; the SimCLR authors' code returns the sum of the means
     /// of both views, which is twice this.
@@ -24,8 +28,15 @@ public static class NtXent
     /// <exception cref="ArgumentException">
     /// The rows are odd or fewer than 2, there are no columns, or τ is no positive finite number.
     /// </exception>
-    public static Tensor Loss(Tensor embeddings, float temperature = 0.5f, PairLayout layout = PairLayout.Halves) =>
-        NtXentOp.Apply(embeddings, temperature, layout);
+    public static Tensor Loss(Tensor embeddings, float temperature = 0.5f, PairLayout layout = PairLayout.Halves,
+        Reduction reduction = Reduction.Mean, bool normalize = true, Precision precision = Precision.Float32, Tensor? labels = null) =>
+        NtXentOp.Apply(embeddings, temperature, null, layout, reduction, normalize, precision, labels);
+
+    /// <summary>The same with a temperature that may be learned: a tensor of one element, which gets a gradient.</summary>
+    /// <inheritdoc cref="Loss(Tensor, float, PairLayout, Reduction, bool, Precision, Tensor)"/>
+    public static Tensor Loss(Tensor embeddings, Tensor temperature, PairLayout layout = PairLayout.Halves,
+        Reduction reduction = Reduction.Mean, bool normalize = true, Precision precision = Precision.Float32, Tensor? labels = null) =>
+        NtXentOp.Apply(embeddings, 1, temperature, layout, reduction, normalize, precision, labels);
 
     /// <summary>
     /// The loss and its gradient on the CPU, without tensors or a tape. After the first call of a size, nothing is
@@ -39,11 +50,11 @@ public static class NtXent
     /// <param name="gradient">
     /// Overwritten with ∂loss/∂embeddings; as many elements as <paramref name="embeddings"/>, or none to have the loss only.
     /// </param>
-    /// <returns>The loss, as <see cref="Loss"/> defines it.</returns>
-    /// <exception cref="ArgumentException">As for <see cref="Loss"/>, or a span's length is not rows · dim.</exception>
+    /// <returns>The loss, as <see cref="Loss(Tensor, float, PairLayout, Reduction, bool, Precision, Tensor)"/> defines it.</returns>
+    /// <exception cref="ArgumentException">As for a tensor, or a span's length is not rows · dim.</exception>
     public static double LossAndGradient(ReadOnlySpan<float> embeddings, int rows, int dim, float temperature, PairLayout layout, Span<float> gradient)
     {
-        NtXentOp.CheckArguments(rows, dim, temperature);
+        ContrastOp.CheckArguments(new(LossKind.NtXent, rows, 0, dim, temperature));
         if (embeddings.Length != (long)rows * dim)
             throw new ArgumentException($"nt-xent: {rows} rows of {dim} are {(long)rows * dim} elements, but the embeddings hold {embeddings.Length}.");
         if (gradient.Length != embeddings.Length && !gradient.IsEmpty)

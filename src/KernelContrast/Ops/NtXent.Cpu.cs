@@ -6,48 +6,60 @@ namespace KernelContrast;
 internal static partial class NtXentOp
 {
     /// <summary>
-    /// Tiles of the upper triangle: a similarity and, above <see cref="FixedShiftTemperature"/>, its exponential are
+    /// Tiles of the upper triangle: a similarity and, above <see cref="ContrastOp.FixedShiftTemperature"/>, its exponential are
     /// computed once for both rows. The tiles are dealt to as many slots as there are threads by their work, in one
     /// fixed way; every slot sums into memory of its own, and the slots are added in order. Memory beside the input and
     /// the gradient: 2·rows·dim floats saved, and one more rows·dim per thread during backward.
     /// </summary>
-    internal sealed unsafe class Cpu : Kernels
+    internal sealed unsafe class Cpu : ContrastKernels
     {
-        internal override Shape NormalizedShape(int rows, int dim)
+        private static readonly ContrastCpu Others = new();
+
+        private static bool IsMine(in LossCall call) =>
+            call is { Reduction: Reduction.Mean, Precision: Precision.Float32, Normalize: true, Labels: 0, TemperatureAt: 0, BiasAt: 0 }
+            && (call.Embeddings.Pointer == 0 || call.Embeddings.RowStride == call.Dim)
+            && (call.GradEmbeddings.Pointer == 0 || call.GradEmbeddings.RowStride == call.Dim);
+
+        internal override long SavedBytes(Device device, in LossCall call)
         {
-            var layout = new PackedRows(rows, dim, 2 * Simd.Bits / 32);
-            return new(layout.PaddedRows, layout.Dim + layout.PaddedDim);
+            if (!IsMine(call)) return Others.SavedBytes(device, call);
+            return 4 * (new PackedRows(call.Rows, call.Dim, 2 * Simd.Bits / 32).Floats + 4 * RowFloats(call.Rows));
         }
 
-        internal override void Forward(Tensor loss, Tensor normalized, Tensor inverseNorm, Tensor shift, Tensor inverseSum,
-            Tensor negativeShare, Tensor embeddings, float temperature, PairLayout layout)
+        internal override long WorkspaceBytes(Device device, in LossCall call, bool backward) => 0;
+
+        private static long RowFloats(int rows) => (rows + 15) / 16 * 16;
+
+        private static NtXentBatch Batch(in LossCall call)
         {
-            var batch = new NtXentBatch(embeddings.Shape[0], embeddings.Shape[1], temperature, layout)
+            long row = RowFloats(call.Rows);
+            float* packed = (float*)call.Saved, perRow = packed + new PackedRows(call.Rows, call.Dim, 2 * Simd.Bits / 32).Floats;
+            return new NtXentBatch(call.Rows, call.Dim, call.Temperature, call.Layout)
             {
-                Embeddings = embeddings.Floats,
-                Normalized = normalized.Floats,
-                InverseNorm = inverseNorm.Floats,
-                Shift = shift.Floats,
-                InverseSum = inverseSum.Floats,
-                NegativeShare = negativeShare.Floats,
+                Embeddings = (float*)call.Embeddings.Pointer,
+                Normalized = packed,
+                InverseNorm = perRow,
+                Shift = perRow + row,
+                InverseSum = perRow + 2 * row,
+                NegativeShare = perRow + 3 * row,
+                Gradient = (float*)call.GradEmbeddings.Pointer,
             };
-            loss.Floats[0] = (float)Forward((CpuDevice)embeddings.Device, ref batch);
         }
 
-        internal override void Backward(Tensor gradEmbeddings, Tensor gradLoss, Tensor normalized, Tensor inverseNorm,
-            Tensor shift, Tensor inverseSum, Tensor negativeShare, float temperature, PairLayout layout)
+        internal override void Forward(Device device, in LossCall call)
         {
-            var batch = new NtXentBatch(gradEmbeddings.Shape[0], gradEmbeddings.Shape[1], temperature, layout)
-            {
-                Normalized = normalized.Floats,
-                InverseNorm = inverseNorm.Floats,
-                Shift = shift.Floats,
-                InverseSum = inverseSum.Floats,
-                NegativeShare = negativeShare.Floats,
-                Gradient = gradEmbeddings.Floats,
-                GradLoss = gradLoss.Floats[0],
-            };
-            Backward((CpuDevice)gradEmbeddings.Device, ref batch);
+            if (!IsMine(call)) { Others.Forward(device, call); return; }
+            NtXentBatch batch = Batch(call);
+            *(float*)call.Loss = (float)Forward((CpuDevice)device, ref batch);
+        }
+
+        internal override void Backward(Device device, in LossCall call)
+        {
+            if (!IsMine(call)) { Others.Backward(device, call); return; }
+            if (call.GradEmbeddings.Pointer == 0) return;
+            NtXentBatch batch = Batch(call);
+            batch.GradLoss = *(float*)call.GradLoss;
+            Backward((CpuDevice)device, ref batch);
         }
 
         /// <summary>Both passes without a tape; no gradient when the span is empty.</summary>
@@ -55,7 +67,7 @@ internal static partial class NtXentOp
             float temperature, PairLayout layout, Span<float> gradient)
         {
             var packed = new PackedRows(rows, dim, 2 * Simd.Bits / 32);
-            long rowFloats = (rows + 15) / 16 * 16, bytes = 4 * (packed.Floats + 4 * rowFloats);
+            long rowFloats = RowFloats(rows), bytes = 4 * (packed.Floats + 4 * rowFloats);
             float* memory = (float*)cpu.Pool.Rent(bytes);
             try
             {

@@ -17,68 +17,20 @@ namespace KernelContrast;
 /// grad_i = (g_i − z_i (z_i·g_i)) / ‖h_i‖
 /// </code>
 /// The pair's weight P_ip + P_pi − 2 is written through the negatives, so that a pair that has converged (P ≈ 1)
-/// keeps its digits. For τ ≥ <see cref="FixedShiftTemperature"/> the shift is 1 for every row: then E is symmetric and
+/// keeps its digits. For τ ≥ <see cref="ContrastOp.FixedShiftTemperature"/> the shift is 1 for every row: then E is symmetric and
 /// one exponential serves both rows of a pair; below, m_i is the row's own greatest similarity.
 /// Saves the normalised rows and four numbers per row, never anything of size rows × rows.
 /// </summary>
 internal static partial class NtXentOp
 {
-    /// <summary>
-    /// From here on exp((s − 1)/τ) with s in [−1, 1] stays a normal float32: exp(−2/0.023) = 1.7e-38.
-    /// </summary>
-    internal const float FixedShiftTemperature = 0.023f;
+    internal static ContrastKernels On(Device device) => device.Pick<ContrastKernels, Cpu, Cuda>();
 
-    internal abstract class Kernels
+    internal static Tensor Apply(Tensor embeddings, float temperature, Tensor? temperatureTensor, PairLayout layout,
+        Reduction reduction, bool normalize, Precision precision, Tensor? labels)
     {
-        /// <summary>Shape of the saved normalised rows, whose order is the device's own affair.</summary>
-        internal virtual Shape NormalizedShape(int rows, int dim) => new(rows, dim);
-
-        /// <summary>
-        /// Fills loss [], the mean over rows, summed in double; normalized, z in the order of <see cref="NormalizedShape"/>;
-        /// inverseNorm [rows], 1/‖h‖ but at most <see cref="float.MaxValue"/>, 0 for an all-zero row; shift [rows], m;
-        /// inverseSum [rows]; negativeShare [rows]. Reads embeddings [rows, dim].
-        /// </summary>
-        internal abstract void Forward(Tensor loss, Tensor normalized, Tensor inverseNorm, Tensor shift, Tensor inverseSum,
-            Tensor negativeShare, Tensor embeddings, float temperature, PairLayout layout);
-
-        /// <summary>
-        /// Overwrites gradEmbeddings [rows, dim]. gradLoss [] stays on the device: a host that read it would wait.
-        /// </summary>
-        internal abstract void Backward(Tensor gradEmbeddings, Tensor gradLoss, Tensor normalized, Tensor inverseNorm,
-            Tensor shift, Tensor inverseSum, Tensor negativeShare, float temperature, PairLayout layout);
+        int dim = ContrastOp.Dim(LossKind.NtXent, embeddings);
+        if (temperatureTensor is not null) ContrastOp.CheckScalar(LossKind.NtXent, embeddings, temperatureTensor, "temperature");
+        var call = new LossCall(LossKind.NtXent, embeddings.Shape[0], 0, dim, temperature) { Layout = layout, Reduction = reduction, Normalize = normalize, Precision = precision };
+        return ContrastOp.Record(On(embeddings.Device), call, embeddings, labels: labels, temperature: temperatureTensor);
     }
-
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
-
-    internal static Tensor Apply(Tensor embeddings, float temperature, PairLayout layout)
-    {
-        Device device = Check.SameDevice("nt-xent", embeddings);
-        Check.Rank("nt-xent", embeddings, 2);
-        int rows = embeddings.Shape[0], dim = embeddings.Shape[1];
-        CheckArguments(rows, dim, temperature);
-
-        Kernels kernels = On(device);
-        Tensor loss = Tensor.Empty(new(), device);
-        using Tensor normalized = Tensor.Empty(kernels.NormalizedShape(rows, dim), device);
-        using Tensor inverseNorm = Tensor.Empty(new(rows), device);
-        using Tensor shift = Tensor.Empty(new(rows), device);
-        using Tensor inverseSum = Tensor.Empty(new(rows), device);
-        using Tensor negativeShare = Tensor.Empty(new(rows), device);
-        kernels.Forward(loss, normalized, inverseNorm, shift, inverseSum, negativeShare, embeddings, temperature, layout);
-        return Tape.Record("nt-xent", loss, [embeddings], saved: [normalized, inverseNorm, shift, inverseSum, negativeShare],
-            (in b) => On(b.GradOutput.Device).Backward(b.NewGrad(0), b.GradOutput, normalized: b.Saved(0),
-                inverseNorm: b.Saved(1), shift: b.Saved(2), inverseSum: b.Saved(3), negativeShare: b.Saved(4), temperature, layout));
-    }
-
-    internal static void CheckArguments(int rows, int dim, float temperature)
-    {
-        if (rows < 2 || rows % 2 != 0 || dim < 1)
-            throw new ArgumentException($"nt-xent: embeddings have shape [{rows}, {dim}], expected an even number of rows, two per pair, and at least one column.");
-        if (!(temperature > 0 && float.IsFinite(temperature)))
-            throw new ArgumentException($"nt-xent: the temperature is {temperature}, expected a positive finite number.");
-    }
-
-    /// <summary>The partner of a row.</summary>
-    internal static int Partner(int row, int rows, PairLayout layout) =>
-        layout == PairLayout.Interleaved ? row ^ 1 : row < rows / 2 ? row + rows / 2 : row - rows / 2;
 }

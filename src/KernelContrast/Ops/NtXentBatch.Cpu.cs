@@ -65,7 +65,7 @@ internal unsafe struct NtXentBatch
     internal int Slots, Block, Blocks;
     private double _work, _diagonalWork, _totalWork;
 
-    internal readonly bool IsFixedShift => Temperature >= NtXentOp.FixedShiftTemperature;
+    internal readonly bool IsFixedShift => Temperature >= ContrastOp.FixedShiftTemperature;
 
     /// <summary>Factor from a similarity to a base-2 exponent.</summary>
     internal readonly float Log2Scale => (float)(Math.Log2(Math.E) / Temperature);
