@@ -155,6 +155,21 @@ EMULATED_INTRINSIC unsigned ballot(unsigned mask, bool mine, const char* where)
 // ---- Intrinsics ----
 
 EMULATED_INTRINSIC float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
+
+// Products and sums that the compiler must not fuse. The empty asm is a fence for the optimizer.
+EMULATED_INTRINSIC float __fmul_rn(float a, float b)
+{
+    float product = a * b;
+    asm("" : "+x"(product));
+    return product;
+}
+EMULATED_INTRINSIC float __fadd_rn(float a, float b)
+{
+    float sum = a + b;
+    asm("" : "+x"(sum));
+    return sum;
+}
+EMULATED_INTRINSIC float __fsub_rn(float a, float b) { return __fadd_rn(a, -b); }
 EMULATED_INTRINSIC int min(int a, int b) { return a < b ? a : b; }
 EMULATED_INTRINSIC int max(int a, int b) { return a > b ? a : b; }
 using std::isnan;

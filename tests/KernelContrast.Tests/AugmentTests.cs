@@ -1,5 +1,6 @@
 using CsCheck;
 using KernelContrast.Augment;
+using KernelContrast.Cases;
 using KernelContrast.Datasets;
 using KernelContrast.Devices;
 
@@ -11,7 +12,7 @@ internal sealed class AugmentTests
     private static readonly int[] s_widths = [.. new[] { 128, 256, 512 }.Where(b => b <= Simd.HardwareBits)];
 
     // Smooth colour with some noise and some saturated pixels.
-    private static MemoryDataset Images(int count, int channels, int height, int width, ulong seed = 1)
+    internal static MemoryDataset Images(int count, int channels, int height, int width, ulong seed = 1)
     {
         var random = new PhiloxStream(seed, 7);
         var pixels = new byte[count * channels * height * width];
@@ -24,10 +25,19 @@ internal sealed class AugmentTests
         return new MemoryDataset(pixels, null, channels, height, width);
     }
 
-    private static IEnumerable<TestCaseData> ReferenceCases()
+    /// <summary>Every preset's two recipes, and more.</summary>
+    internal static IEnumerable<(string Name, ViewRecipe First, ViewRecipe Second)> Recipes() =>
+    [
+        .. AugmentPreset.Names.Select(name => (name, AugmentPreset.Get(name).First, AugmentPreset.Get(name).Second)),
+        .. s_recipes.Where(r => r.Name is "everything" or "shift" or "smaller" or "larger" or "aliased" or "bilinear-aliased").Select(r => (r.Name, r.Recipe, r.Recipe)),
+    ];
+
+    private static readonly (string Name, ViewRecipe Recipe)[] s_recipes = AllRecipes();
+
+    private static (string Name, ViewRecipe Recipe)[] AllRecipes()
     {
         var everything = AugmentPreset.SimClr with { SolarizeProbability = 0.5f, SolarizeThreshold = 0.4f, MaxNoise = 0.1f, Mean = [0.5f], StandardDeviation = [0.25f] };
-        (string, ViewRecipe)[] recipes =
+        return
         [
             ("simclr", AugmentPreset.SimClr), ("cifar", AugmentPreset.Cifar), ("moco-v2", AugmentPreset.MoCoV2),
             ("byol-1", AugmentPreset.ByolFirst), ("byol-2", AugmentPreset.ByolSecond), ("digits", AugmentPreset.Digits),
@@ -38,8 +48,12 @@ internal sealed class AugmentTests
             ("aliased", new ViewRecipe { MinArea = 0.1f, Interpolation = Interpolation.Bicubic, Antialias = false, OutputHeight = 9, OutputWidth = 41 }),
             ("bilinear-aliased", new ViewRecipe { MinArea = 0.1f, Antialias = false, OutputHeight = 9, OutputWidth = 41, FlipProbability = 1 }),
         ];
+    }
+
+    private static IEnumerable<TestCaseData> ReferenceCases()
+    {
         (int C, int H, int W)[] sizes = [(3, 32, 32), (1, 28, 28), (3, 17, 23), (1, 40, 9), (3, 3, 3)];
-        foreach (var (name, recipe) in recipes)
+        foreach (var (name, recipe) in s_recipes)
             foreach (var (c, h, w) in sizes)
                 foreach (int bits in s_widths)
                     yield return new TestCaseData(recipe, c, h, w, bits).SetArgDisplayNames(name, $"{c}x{h}x{w}", $"cpu-{bits}");

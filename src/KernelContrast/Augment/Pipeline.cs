@@ -35,7 +35,7 @@ public sealed class Pipeline
     {
         ArgumentOutOfRangeException.ThrowIfNegative(epoch);
         if (view is not (0 or 1)) throw new ArgumentOutOfRangeException(nameof(view), view, "There are views 0 and 1.");
-        return Finish(Make(batch, epoch, [view]), device);
+        return Make(batch, epoch, [view], device);
     }
 
     /// <summary>
@@ -45,7 +45,7 @@ public sealed class Pipeline
     public Tensor TwoViews(ImageBatch batch, int epoch, Device? device = null)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(epoch);
-        return Finish(Make(batch, epoch, [0, 1]), device);
+        return Make(batch, epoch, [0, 1], device);
     }
 
     /// <summary>The images as they are, resized and normalised as the first recipe says, [N, C, H, W]: for evaluation.</summary>
@@ -55,7 +55,7 @@ public sealed class Pipeline
     public static Tensor Plain(ImageBatch batch, ViewRecipe? recipe = null, Device? device = null)
     {
         recipe = (recipe ?? new ViewRecipe()).WithoutRandomness();
-        return Finish(new Pipeline(recipe, recipe, seed: 0).Make(batch, 0, [0]), device);
+        return new Pipeline(recipe, recipe, seed: 0).Make(batch, 0, [0], device);
     }
 
     /// <summary>What one view of one image draws.</summary>
@@ -68,30 +68,23 @@ public sealed class Pipeline
     private (int Height, int Width) OutputSize(int height, int width) =>
         (_recipes[0].OutputHeight > 0 ? _recipes[0].OutputHeight : height, _recipes[0].OutputWidth > 0 ? _recipes[0].OutputWidth : width);
 
-    private Tensor Make(ImageBatch batch, int epoch, ReadOnlySpan<int> wanted)
+    private Tensor Make(ImageBatch batch, int epoch, ReadOnlySpan<int> wanted, Device? device)
     {
         if (batch.Count == 0) throw new ArgumentException("The batch has no images.");
         (int height, int width) = OutputSize(batch.Height, batch.Width);
         if (Math.Max(batch.Height, batch.Width) > 4000 && _recipes.Any(r => r.Warps))
             throw new ArgumentException($"Images to turn, shear or shift have at most 4000 × 4000 pixels, not {batch.Height} × {batch.Width}. Resize them first.");
-        Tensor views = Tensor.Empty(new Shape(wanted.Length * batch.Count, batch.Channels, height, width), Device.Cpu);
-        var parameters = new ViewParameters[batch.Count];
+        Tensor views = Tensor.Empty(new Shape(wanted.Length * batch.Count, batch.Channels, height, width), device ?? Device.Cpu);
+        var parameters = new ViewParameters[wanted.Length * batch.Count];
+        var recipes = new ViewRecipe[wanted.Length];
         for (int v = 0; v < wanted.Length; v++)
         {
-            ViewRecipe recipe = _recipes[wanted[v]];
-            for (int i = 0; i < parameters.Length; i++)
-                parameters[i] = ViewParameters.Draw(recipe, new ViewCounter(_seed, (uint)epoch, (uint)batch.Indices[i], (uint)wanted[v]),
+            recipes[v] = _recipes[wanted[v]];
+            for (int i = 0; i < batch.Count; i++)
+                parameters[v * batch.Count + i] = ViewParameters.Draw(recipes[v], new ViewCounter(_seed, (uint)epoch, (uint)batch.Indices[i], (uint)wanted[v]),
                     batch.Height, batch.Width, height, width);
-            AugmentOp.On(views.Device).Forward(views, v * batch.Count, batch, recipe, parameters);
         }
+        AugmentOp.On(views.Device).Forward(views, batch, recipes, parameters);
         return views;
-    }
-
-    private static Tensor Finish(Tensor views, Device? device)
-    {
-        if (device is null || device == views.Device) return views;
-        Tensor moved = views.To(device);
-        views.Dispose();
-        return moved;
     }
 }

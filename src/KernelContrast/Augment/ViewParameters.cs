@@ -23,7 +23,10 @@ internal readonly record struct ViewCounter(ulong Seed, uint Epoch, uint Sample,
     private const uint Domain = 0x41u << 24;
 
     internal (uint X, uint Y, uint Z, uint W) Bits(DrawOp op, uint block = 0) =>
-        Philox.Block(block, Sample, Epoch, Domain | View << 8 | (uint)op, (uint)Seed, (uint)(Seed >> 32));
+        Philox.Block(block, Sample, Epoch, Word(op), (uint)Seed, (uint)(Seed >> 32));
+
+    /// <summary>Counter word 3.</summary>
+    internal uint Word(DrawOp op) => Domain | View << 8 | (uint)op;
 
     internal (float X, float Y, float Z, float W) Units(DrawOp op, uint block = 0)
     {

@@ -34,6 +34,12 @@ public sealed class ImageBatch
     /// <summary>Each image's class, −1 for none; there may be room behind.</summary>
     public int[] Labels { get; }
 
+    /// <summary>
+    /// All images of the data set where ops run, [images, C, H, W] bytes in that order: image i of the batch is row
+    /// Indices[i]. Null when they are in <see cref="Pixels"/>.
+    /// </summary>
+    internal Tensor? Resident { get; init; }
+
     /// <summary>Reads the images of these indices, in this order.</summary>
     public ImageBatch Fill(IImageDataset data, ReadOnlySpan<int> indices)
     {

@@ -31,6 +31,12 @@ public abstract partial class Device
 
     internal abstract void CopyFromHost(DeviceBuffer destination, ReadOnlySpan<byte> source);
 
+    /// <summary>
+    /// As <see cref="CopyFromHost"/>, for what ops read: the source may be overwritten as soon as this returns, which it
+    /// does without waiting for the ops issued before, where the device can.
+    /// </summary>
+    internal virtual void Upload(DeviceBuffer destination, ReadOnlySpan<byte> source) => CopyFromHost(destination, source);
+
     internal abstract void CopyToHost(Span<byte> destination, DeviceBuffer source);
 
     internal abstract void Copy(DeviceBuffer destination, DeviceBuffer source, long bytes);

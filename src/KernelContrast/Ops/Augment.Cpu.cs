@@ -13,7 +13,12 @@ internal static partial class AugmentOp
     /// </summary>
     internal sealed unsafe partial class Cpu : Kernels
     {
-        internal override void Forward(Tensor views, int row, ImageBatch batch, ViewRecipe recipe, ViewParameters[] parameters)
+        internal override void Forward(Tensor views, ImageBatch batch, ReadOnlySpan<ViewRecipe> recipes, ViewParameters[] parameters)
+        {
+            for (int r = 0; r < recipes.Length; r++) Forward(views, r * batch.Count, batch, recipes[r], parameters);
+        }
+
+        private static void Forward(Tensor views, int row, ImageBatch batch, ViewRecipe recipe, ViewParameters[] parameters)
         {
             CpuThreadPool workers = ((CpuDevice)views.Device).Workers;
             using var scratch = new ScratchMemory((CpuDevice)views.Device, workers.Count, batch, recipe, views.Shape[2], views.Shape[3]);
@@ -28,9 +33,9 @@ internal static partial class AugmentOp
                     float* view = (float*)to + (long)(row + i) * count;
                     switch (Simd.Bits)
                     {
-                        case 512: View<F512>(view, image, recipe, parameters[i], memory); break;
-                        case 256: View<F256>(view, image, recipe, parameters[i], memory); break;
-                        default: View<F128>(view, image, recipe, parameters[i], memory); break;
+                        case 512: View<F512>(view, image, recipe, parameters[row + i], memory); break;
+                        case 256: View<F256>(view, image, recipe, parameters[row + i], memory); break;
+                        default: View<F128>(view, image, recipe, parameters[row + i], memory); break;
                     }
                 });
             }

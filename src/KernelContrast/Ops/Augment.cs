@@ -11,11 +11,14 @@ internal static partial class AugmentOp
 {
     internal abstract class Kernels
     {
-        /// <summary>Writes rows [row, row + batch.Count) of views, [rows, C, H, W].</summary>
-        internal abstract void Forward(Tensor views, int row, ImageBatch batch, ViewRecipe recipe, ViewParameters[] parameters);
+        /// <summary>
+        /// Writes views, [recipes · batch.Count, C, H, W]: of every image the first recipe's, then of every image the
+        /// second's. <paramref name="parameters"/> has one per view, in that order.
+        /// </summary>
+        internal abstract void Forward(Tensor views, ImageBatch batch, ReadOnlySpan<ViewRecipe> recipes, ViewParameters[] parameters);
     }
 
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
+    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
 
     /// <summary>The factor and the offset per channel that normalise: y = x · factor + offset.</summary>
     internal static (float Factor, float Offset) Normalisation(ViewRecipe recipe, int channels, int channel)

@@ -1,6 +1,6 @@
 using KernelContrast.Augment;
 
-namespace KernelContrast.Tests;
+namespace KernelContrast.Cases;
 
 /// <summary>The augmentations in double precision, each written from its definition, without regard for speed.</summary>
 internal static class AugmentReference
