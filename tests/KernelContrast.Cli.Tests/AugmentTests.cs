@@ -26,6 +26,26 @@ internal sealed class AugmentTests
             Assert.That(Tool.Run(["augment", "--data", folder["data"], "--out", folder[name], .. options]).ExitCode, Is.Zero, name);
     }
 
+    [TestCase("digits", 1)]
+    [TestCase("byol", 3)]
+    public void The_emulated_device_draws_the_cpus_picture(string preset, int channels)
+    {
+        using var folder = new TemporaryFolder();
+        if (channels == 1) TestImages.WriteIdx(folder["data"], 30, 3, classes: 3);
+        else TestImages.WriteFolder(folder["data"], classes: 3, perClass: 4);
+        foreach (string device in new[] { "cpu", "cuda-emulated" })
+        {
+            Tool run = Tool.Run("augment", "--data", folder["data"], "--preset", preset, "--count", "12", "--device", device, "--out", folder[device]);
+            Assert.That(run.ExitCode, Is.Zero, run.Error);
+        }
+        using SKBitmap expected = SKBitmap.Decode(folder["cpu"]), actual = SKBitmap.Decode(folder["cuda-emulated"]);
+        Assert.That(actual.Info.Size, Is.EqualTo(expected.Info.Size));
+        ReadOnlySpan<byte> e = expected.GetPixelSpan(), a = actual.GetPixelSpan();
+        int worst = 0;
+        for (int i = 0; i < e.Length; i++) worst = Math.Max(worst, Math.Abs(a[i] - e[i]));
+        Assert.That(worst, Is.LessThanOrEqualTo(1));
+    }
+
     [Test]
     public void What_cannot_be_is_refused_and_writes_nothing()
     {

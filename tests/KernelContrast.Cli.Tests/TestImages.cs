@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using SkiaSharp;
 
 namespace KernelContrast.Cli.Tests;
 
@@ -14,6 +15,24 @@ internal static class TestImages
         Directory.CreateDirectory(directory);
         Write(directory, "train", train, classes, labels, seed: 1);
         Write(directory, "t10k", test, classes, labels, seed: 2);
+    }
+
+    /// <summary>A folder of colour PNGs of 20×18 pixels per class.</summary>
+    internal static void WriteFolder(string directory, int classes, int perClass)
+    {
+        var random = new Random(3);
+        for (int c = 0; c < classes; c++)
+        {
+            string folder = Directory.CreateDirectory(Path.Combine(directory, $"class{c}")).FullName;
+            for (int i = 0; i < perClass; i++)
+            {
+                using var bitmap = new SKBitmap(20, 18, SKColorType.Rgba8888, SKAlphaType.Opaque);
+                for (int p = 0; p < 360; p++)
+                    bitmap.SetPixel(p % 20, p / 20, new SKColor((byte)(40 * c + 7 * (p % 20)), (byte)(12 * (p / 20)), (byte)random.Next(256)));
+                using FileStream file = File.Create(Path.Combine(folder, $"{i}.png"));
+                bitmap.Encode(file, SKEncodedImageFormat.Png, 100);
+            }
+        }
     }
 
     private static void Write(string directory, string part, int count, int classes, bool labels, int seed)

@@ -16,13 +16,14 @@ internal static class ViewSheet
     /// <param name="recipes">How each of the two views is made; their normalisation is left out, or there would be nothing to see.</param>
     /// <param name="seed">The views' random numbers.</param>
     /// <param name="title">Above the sheet.</param>
-    internal static void Save(string path, IImageDataset data, IReadOnlyList<int> indices, (ViewRecipe First, ViewRecipe Second) recipes, ulong seed, string title)
+    /// <param name="device">Where the views are made; the CPU when null.</param>
+    internal static void Save(string path, IImageDataset data, IReadOnlyList<int> indices, (ViewRecipe First, ViewRecipe Second) recipes, ulong seed, string title, Device? device = null)
     {
-        using Picture picture = Draw(data, indices, recipes, seed, title);
+        using Picture picture = Draw(data, indices, recipes, seed, title, device);
         picture.Save(path);
     }
 
-    internal static Picture Draw(IImageDataset data, IReadOnlyList<int> indices, (ViewRecipe First, ViewRecipe Second) recipes, ulong seed, string title)
+    internal static Picture Draw(IImageDataset data, IReadOnlyList<int> indices, (ViewRecipe First, ViewRecipe Second) recipes, ulong seed, string title, Device? device = null)
     {
         if (indices.Count == 0) throw new ArgumentException("There is nothing to draw: no image was chosen.");
         int columns = Math.Min(PerBand, indices.Count), bands = (indices.Count + PerBand - 1) / PerBand;
@@ -32,7 +33,7 @@ internal static class ViewSheet
         var pipeline = new Pipeline(Seen(recipes.First), Seen(recipes.Second), seed);
         var batch = new ImageBatch(data, indices.Count).Fill(data, [.. indices]);
         using var scope = new TensorScope();
-        Tensor[] rows = [Pipeline.Plain(batch), pipeline.View(batch, 0, 0), pipeline.View(batch, 0, 1)];
+        Tensor[] rows = [Pipeline.Plain(batch, device: device), pipeline.View(batch, 0, 0, device), pipeline.View(batch, 0, 1, device)];
         string[] names = ["original", "view 1", "view 2"];
         for (int row = 0; row < rows.Length; row++)
         {
