@@ -20,10 +20,11 @@ internal sealed class RunOptions
         var model = Named("--model", "Encoder; resnet8 to resnet32 are the small ones of three stages", "resnet8", Models);
         var widths = new Option<int[]>("--widths") { Description = "Channels of the encoder's stages, as 16 32 64; the model's own when not given", AllowMultipleArgumentsPerToken = true };
         var stem = Named("--stem", "First layer: strided (3×3, stride 2), cifar (3×3) or imagenet (7×7 and max pooling)", "strided", Stems);
-        // The three together make the encoder.
-        foreach (Option option in new Option[] { model, widths, stem })
+        var norm = Named("--norm", "Behind each convolution: batch, or none (a scale and shift per channel, so that no image depends on the others)", "batch", ["batch", "none"]);
+        // The four together make the encoder.
+        foreach (Option option in new Option[] { model, widths, stem, norm })
             _bound.Add((option, (parsed, config) => config.Encoder =
-                Encoder(parsed.GetValue(model)!, parsed.GetValue(widths) ?? [], parsed.GetValue(stem)!, config.Encoder.InputChannels)));
+                Encoder(parsed.GetValue(model)!, parsed.GetValue(widths) ?? [], parsed.GetValue(stem)!, parsed.GetValue(norm)!, config.Encoder.InputChannels)));
 
         Bind(Named("--head", "Projection head between encoder and loss, thrown away afterwards", "simclr-v1", [.. ProjectionHead.Names]), (c, v) => c.Head = v);
         Bind(New("--head-outputs", "Length of the embeddings that the loss compares", 128), (c, v) => c.HeadOutputs = v);
@@ -31,6 +32,7 @@ internal sealed class RunOptions
         Bind(New("--view-size", "Height and width of the views; 0: as the images", 0), (c, v) => c.ViewSize = v);
         Bind(New("--epochs", "Times every image is seen", 100), (c, v) => c.Epochs = v);
         Bind(New("--batch-size", "Images per step; the loss compares twice as many views", 256), (c, v) => c.BatchSize = v);
+        Bind(New("--micro-batch", "Images embedded at a time, so that a large batch needs the memory of this many; the loss still compares all. 0: the whole batch at once", 0), (c, v) => c.MicroBatch = v);
         Bind(New("--temperature", "τ of the loss", 0.5), (c, v) => c.Temperature = v);
         Bind(Named("--optimizer", "Optimizer", "adamw", ["adamw", "sgd", "lars"]), (c, v) => c.Optimizer = Enum.Parse<OptimizerKind>(v, ignoreCase: true));
         Bind(New("--lr", "Highest learning rate", 4e-3), (c, v) => c.LearningRate = v);
@@ -72,7 +74,7 @@ internal sealed class RunOptions
         }
     }
 
-    private static ResNetConfig Encoder(string model, int[] widths, string stem, int channels)
+    private static ResNetConfig Encoder(string model, int[] widths, string stem, string norm, int channels)
     {
         ResNetConfig config = model switch
         {
@@ -84,6 +86,7 @@ internal sealed class RunOptions
         config.InputChannels = channels;
         if (widths.Length > 0) config.Widths = widths;
         config.Stem = stem switch { "cifar" => ResNetStem.Cifar, "imagenet" => ResNetStem.ImageNet, _ => ResNetStem.Strided };
+        config.Norm = norm == "none" ? Normalization.None : Normalization.Batch;
         return config;
     }
 

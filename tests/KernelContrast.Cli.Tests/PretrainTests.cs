@@ -87,6 +87,24 @@ internal sealed partial class PretrainTests
     }
 
     [Test]
+    public void A_batch_in_parts_has_the_losses_of_the_whole_without_batch_norm()
+    {
+        double[] whole = Losses("whole", "--norm", "none"), parts = Losses("in-parts", "--norm", "none", "--micro-batch", "5");
+        Assert.That(parts, Has.Length.EqualTo(2).And.EqualTo(whole).Within(1e-3).Percent);
+        using JsonDocument options = JsonDocument.Parse(File.ReadAllText(_folder["in-parts/run.json"]));
+        Assert.That(options.RootElement.GetProperty("micro-batch").GetInt32(), Is.EqualTo(5));
+        Assert.That(options.RootElement.GetProperty("norm").GetString(), Is.EqualTo("none"));
+
+        double[] Losses(string name, params string[] more)
+        {
+            Tool run = Tool.Run(Arguments(name, [.. more, "--epochs", "2"]));
+            Assert.That(run.ExitCode, Is.Zero, run.Error);
+            return [.. File.ReadLines(_folder[$"{name}/metrics.jsonl"]).Select(line => JsonDocument.Parse(line).RootElement)
+                .Where(line => line.GetProperty("kind").GetString() == "epoch").Select(line => line.GetProperty("loss").GetDouble())];
+        }
+    }
+
+    [Test]
     public void Wrong_calls_are_refused()
     {
         string run = _folder["undisturbed"];
@@ -96,6 +114,8 @@ internal sealed partial class PretrainTests
         Tool.Refuses(Arguments("undisturbed"), "holds a run already");
         Tool.Refuses(Arguments("x", "--batch-size", "1000"), "batch of 1000", "96 images");
         Tool.Refuses(Arguments("x", "--temperature", "0"), "temperature");
+        Tool.Refuses(Arguments("x", "--micro-batch", "17"), "micro-batch", "16 images");
+        Tool.Refuses(Arguments("x", "--norm", "group"), "group", "none");
         Tool.Refuses(Arguments("x", "--model", "resnet9"), "resnet9", "resnet8");
         Tool.Refuses(Arguments("x", "--preset", "strong"), "strong", "simclr");
         Tool.Refuses(Arguments("x", "--widths", "4"), "3 stages");

@@ -38,7 +38,7 @@ public sealed class ImageBatch
     /// All images of the data set where ops run, [images, C, H, W] bytes in that order: image i of the batch is row
     /// Indices[i]. Null when they are in <see cref="Pixels"/>.
     /// </summary>
-    internal Tensor? Resident { get; init; }
+    internal Tensor? Resident { get; set; }
 
     /// <summary>Reads the images of these indices, in this order.</summary>
     public ImageBatch Fill(IImageDataset data, ReadOnlySpan<int> indices)
@@ -55,6 +55,23 @@ public sealed class ImageBatch
             Labels[i] = data.Label(indices[i]);
         }
         Count = indices.Length;
+        return this;
+    }
+
+    /// <summary>Takes over images start, start + 1, … of another batch, so many as <paramref name="count"/> says.</summary>
+    /// <exception cref="ArgumentException">They do not fit, or the other batch has not that many.</exception>
+    public ImageBatch Fill(ImageBatch source, int start, int count)
+    {
+        if ((source.Channels, source.Height, source.Width) != (Channels, Height, Width))
+            throw new ArgumentException($"The batch holds {Channels}×{Height}×{Width} images, the other {source.Channels}×{source.Height}×{source.Width}.");
+        if (start < 0 || count < 0 || count > Indices.Length || start > source.Count - count)
+            throw new ArgumentException($"{count} images from image {start} on of a batch of {source.Count} do not fit into one with room for {Indices.Length}.");
+        int size = Channels * Height * Width;
+        Resident = source.Resident;
+        if (Resident is null) source.Pixels.AsSpan(start * size, count * size).CopyTo(Pixels);
+        source.Indices.AsSpan(start, count).CopyTo(Indices);
+        source.Labels.AsSpan(start, count).CopyTo(Labels);
+        Count = count;
         return this;
     }
 

@@ -60,17 +60,22 @@ public sealed class Conv2d : Module
 /// </summary>
 /// <remarks>
 /// Ioffe, Szegedy, ICML 2015. γ starts at 1, β at 0. Running statistics move by <c>momentum</c> toward the batch's, with
-/// the unbiased variance, as in PyTorch.
+/// the unbiased variance, as in PyTorch. With <see cref="Normalization.None"/> the output is γ x + β, and what would be
+/// running statistics stay at mean 0 and variance 1.
 /// </remarks>
 public abstract class BatchNorm : Module
 {
     private readonly int _channels, _rank;
     private readonly float _momentum, _epsilon;
+    private readonly bool _measures;
 
-    private protected BatchNorm(int channels, int rank, Initializer random, float momentum, float epsilon, float gamma)
+    private protected BatchNorm(int channels, int rank, Initializer random, float momentum, float epsilon, float gamma, Normalization norm)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(channels, 1);
-        (_channels, _rank, _momentum, _epsilon) = (channels, rank, momentum, epsilon);
+        (_channels, _rank, _momentum) = (channels, rank, momentum);
+        _measures = norm == Normalization.Batch;
+        // (x − 0) / √(1 + 0), exactly
+        _epsilon = _measures ? epsilon : 0;
         AddParameter("weight", random.Constant(new(channels), gamma));
         AddParameter("bias", random.Constant(new(channels), 0));
         AddBuffer("running_mean", random.Constant(new(channels), 0));
@@ -97,17 +102,17 @@ public abstract class BatchNorm : Module
     {
         if (x.Shape.Rank != _rank || x.Shape[1] != _channels)
             throw new ArgumentException($"{GetType().Name} of {_channels} channels got shape {x.Shape}, expected {(_rank == 2 ? $"[N, {_channels}]" : $"[N, {_channels}, H, W]")}.");
-        return Functional.BatchNorm(x, Weight, Bias, RunningMean, RunningVariance, Training, _momentum, _epsilon, relu, residual);
+        return Functional.BatchNorm(x, Weight, Bias, RunningMean, RunningVariance, Training && _measures, _momentum, _epsilon, relu, residual);
     }
 }
 
 /// <summary><see cref="BatchNorm"/> of vectors, [N, C].</summary>
-public sealed class BatchNorm1d(int channels, Initializer random, float momentum = 0.1f, float epsilon = 1e-5f, float gamma = 1)
-    : BatchNorm(channels, 2, random, momentum, epsilon, gamma);
+public sealed class BatchNorm1d(int channels, Initializer random, float momentum = 0.1f, float epsilon = 1e-5f, float gamma = 1, Normalization norm = Normalization.Batch)
+    : BatchNorm(channels, 2, random, momentum, epsilon, gamma, norm);
 
 /// <summary><see cref="BatchNorm"/> of feature maps, [N, C, H, W].</summary>
-public sealed class BatchNorm2d(int channels, Initializer random, float momentum = 0.1f, float epsilon = 1e-5f, float gamma = 1)
-    : BatchNorm(channels, 4, random, momentum, epsilon, gamma);
+public sealed class BatchNorm2d(int channels, Initializer random, float momentum = 0.1f, float epsilon = 1e-5f, float gamma = 1, Normalization norm = Normalization.Batch)
+    : BatchNorm(channels, 4, random, momentum, epsilon, gamma, norm);
 
 /// <summary>max(x, 0).</summary>
 public sealed class Relu : Module

@@ -32,7 +32,7 @@ public sealed class ResNet : Module
             _ => (3, 2, 1),
         };
         _conv1 = AddModule("conv1", new Conv2d(config.InputChannels, channels, kernel, random, stride, padding));
-        _bn1 = AddModule("bn1", new BatchNorm2d(channels, random));
+        _bn1 = AddModule("bn1", new BatchNorm2d(channels, random, norm: config.Norm));
         for (int stage = 0; stage < config.Blocks.Length; stage++)
         {
             var layer = new Stage();
@@ -101,10 +101,10 @@ public sealed class ResNet : Module
         private bool Reshapes => _stride > 1 || _inputs != _outputs;
 
         /// <summary>Called last: torchvision lists it behind the convolutions.</summary>
-        private protected void AddDownsample(int inputs, int outputs, Initializer random)
+        private protected void AddDownsample(int inputs, int outputs, Initializer random, ResNetConfig config)
         {
             if (Reshapes && _shortcut == ResNetShortcut.Projection)
-                _downsample = AddModule("downsample", new Sequential(new Conv2d(inputs, outputs, 1, random, _stride), new BatchNorm2d(outputs, random)));
+                _downsample = AddModule("downsample", new Sequential(new Conv2d(inputs, outputs, 1, random, _stride), new BatchNorm2d(outputs, random, norm: config.Norm)));
         }
 
         private protected Tensor Shortcut(Tensor x)
@@ -128,10 +128,10 @@ public sealed class ResNet : Module
             : base(inputs, width, stride, config.Shortcut)
         {
             _conv1 = AddModule("conv1", new Conv2d(inputs, width, 3, random, stride, padding: 1));
-            _bn1 = AddModule("bn1", new BatchNorm2d(width, random));
+            _bn1 = AddModule("bn1", new BatchNorm2d(width, random, norm: config.Norm));
             _conv2 = AddModule("conv2", new Conv2d(width, width, 3, random, padding: 1));
-            _bn2 = AddModule("bn2", new BatchNorm2d(width, random, gamma: config.ZeroInitLastGamma ? 0 : 1));
-            AddDownsample(inputs, width, random);
+            _bn2 = AddModule("bn2", new BatchNorm2d(width, random, gamma: config.LastGamma, norm: config.Norm));
+            AddDownsample(inputs, width, random, config);
         }
 
         public override Tensor Forward(Tensor x)
@@ -152,12 +152,12 @@ public sealed class ResNet : Module
         {
             int outputs = width * config.Expansion;
             _conv1 = AddModule("conv1", new Conv2d(inputs, width, 1, random));
-            _bn1 = AddModule("bn1", new BatchNorm2d(width, random));
+            _bn1 = AddModule("bn1", new BatchNorm2d(width, random, norm: config.Norm));
             _conv2 = AddModule("conv2", new Conv2d(width, width, 3, random, stride, padding: 1));
-            _bn2 = AddModule("bn2", new BatchNorm2d(width, random));
+            _bn2 = AddModule("bn2", new BatchNorm2d(width, random, norm: config.Norm));
             _conv3 = AddModule("conv3", new Conv2d(width, outputs, 1, random));
-            _bn3 = AddModule("bn3", new BatchNorm2d(outputs, random, gamma: config.ZeroInitLastGamma ? 0 : 1));
-            AddDownsample(inputs, outputs, random);
+            _bn3 = AddModule("bn3", new BatchNorm2d(outputs, random, gamma: config.LastGamma, norm: config.Norm));
+            AddDownsample(inputs, outputs, random, config);
         }
 
         public override Tensor Forward(Tensor x)

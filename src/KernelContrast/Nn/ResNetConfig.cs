@@ -20,6 +20,19 @@ public enum ResNetShortcut
     Identity,
 }
 
+/// <summary>What stands where a network normalises.</summary>
+public enum Normalization
+{
+    /// <summary>Batch normalisation.</summary>
+    Batch,
+    /// <summary>
+    /// γ x + β per channel, with nothing measured: a sample's output depends on that sample alone. Each residual block's
+    /// last γ starts at 0, without which deep networks diverge (De, Smith: "Batch normalization biases residual blocks
+    /// towards the identity function in deep networks", NeurIPS 2020, section 4: SkipInit, there one factor per block).
+    /// </summary>
+    None,
+}
+
 /// <summary>The shape of a <see cref="ResNet"/>, as it is saved with its weights. A new one is a ResNet-18.</summary>
 public sealed record ResNetConfig
 {
@@ -43,6 +56,9 @@ public sealed record ResNetConfig
 
     /// <summary>Outputs of the last layer, <c>fc</c>; 0: no such layer, the output is the pooled features.</summary>
     public int Classes { get; set; }
+
+    /// <summary>What stands behind each convolution.</summary>
+    public Normalization Norm { get; set; }
 
     /// <summary>Whether each block's last γ starts at 0, so that it starts as the identity (Goyal et al. 2017).</summary>
     public bool ZeroInitLastGamma { get; set; }
@@ -76,6 +92,8 @@ public sealed record ResNetConfig
 
     /// <summary>Length of the pooled features.</summary>
     public int FeatureCount => Widths[^1] * Expansion;
+
+    internal float LastGamma => ZeroInitLastGamma || Norm == Normalization.None ? 0 : 1;
 
     internal int Expansion => Bottleneck ? 4 : 1;
 

@@ -58,6 +58,12 @@ public sealed record SimClrConfig
     /// <summary>Images per step; the loss compares twice as many views.</summary>
     public int BatchSize { get; set; } = 256;
 
+    /// <summary>
+    /// Images embedded at a time by <see cref="GradientCache"/>, so that a large batch needs the memory of this many; the
+    /// loss still compares the whole batch. 0: the whole batch at once. Batch norm sees so many images.
+    /// </summary>
+    public int MicroBatch { get; set; }
+
     /// <summary>Times every image is seen. An incomplete last batch of an epoch is left out.</summary>
     public int Epochs { get; set; } = 100;
 
@@ -126,6 +132,7 @@ public sealed record SimClrConfig
         That(ViewSize is >= 0 and <= 4096, $"Views have at most 4096 rows and columns, not {ViewSize}.");
         That(Temperature > 0 && double.IsFinite(Temperature), $"The temperature is above 0, not {Temperature}.");
         That(BatchSize is >= 2 and <= 1 << 20, $"A batch has 2 to {1 << 20} images, not {BatchSize}.");
+        That(MicroBatch >= 0 && MicroBatch <= BatchSize, $"A micro-batch has at most the {BatchSize} images of a batch (0: all at once), not {MicroBatch}.");
         That(Epochs is >= 1 and <= 1_000_000, $"There are 1 to 1000000 epochs, not {Epochs}.");
         That(LearningRate > 0 && double.IsFinite(LearningRate), $"The learning rate is above 0, not {LearningRate}.");
         That(WarmupEpochs >= 0 && WarmupEpochs <= Epochs, $"The warm-up lasts 0 to all {Epochs} epochs, not {WarmupEpochs}.");
@@ -158,11 +165,14 @@ public sealed record SimClrConfig
         _ => LearningRate,
     };
 
+    /// <summary>Images that go through the encoder at once.</summary>
+    internal int ChunkSize => MicroBatch == 0 ? BatchSize : MicroBatch;
+
     internal ResNet MakeEncoder() => new(Encoder with { Classes = 0 }, Seed);
 
     // A seed of its own, so that the head does not repeat the encoder's numbers.
     internal Sequential MakeHead() => ProjectionHead.Create(Head, Encoder.FeatureCount, new Initializer(Seed ^ 0x48454144), HeadOutputs,
-        HeadHidden == 0 ? null : HeadHidden);
+        HeadHidden == 0 ? null : HeadHidden, Encoder.Norm);
 
     internal Pipeline MakePipeline(ulong seed)
     {

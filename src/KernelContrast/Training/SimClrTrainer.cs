@@ -34,6 +34,7 @@ public sealed class SimClrTrainer : IDisposable
     private readonly Schedule _schedule;
     private readonly RunWatch _watch;
     private readonly Metrics _metrics;
+    private readonly ImageBatch? _chunk;
     private readonly Stopwatch _clock = new();
     private readonly Queue<double> _stepSeconds = new();
     private double _secondsBefore, _epochLossSum;
@@ -46,6 +47,7 @@ public sealed class SimClrTrainer : IDisposable
             throw new ArgumentException($"The images have {data.Channels} channels, but the encoder takes {config.Encoder.InputChannels}. Set the encoder's input channels.");
         _dataMark = MarkOf(data);
         _loader = new BatchLoader(data, config.BatchSize, config.Seed);
+        if (config.ChunkSize < config.BatchSize) _chunk = new ImageBatch(data, config.ChunkSize);
         _pipeline = config.MakePipeline(config.Seed);
         _healthPipeline = config.MakePipeline(~config.Seed);
         Encoder = config.MakeEncoder().To(device);
@@ -211,12 +213,14 @@ public sealed class SimClrTrainer : IDisposable
         using (var scope = new TensorScope())
         {
             _optimizer.ClearGradients();
-            Tensor embeddings = Head.Forward(Encoder.Forward(_pipeline.TwoViews(batch, epoch, Device)));
+            GradientCache? cache = CacheFor(batch, epoch);
+            Tensor embeddings = cache?.Forward() ?? Embed(batch, epoch);
             Tensor loss = NtXent.Loss(embeddings, (float)Config.Temperature, PairLayout.Halves);
             value = loss.Item();
             if (!double.IsFinite(value))
                 throw new TrainingFailedException(RunWatch.NotFinite(Step, rate, "The loss is not finite", _last?.Path));
             loss.Backward();
+            cache?.Backward();
             _optimizer.LearningRate = rate;
             _optimizer.Step();
         }
@@ -229,6 +233,17 @@ public sealed class SimClrTrainer : IDisposable
             TimeSpan.FromSeconds(seconds * (TotalSteps - Step)));
         if (Config.LogEverySteps > 0 && Step % Config.LogEverySteps == 0) _metrics.Add(report);
         return report;
+    }
+
+    /// <summary>The embeddings of both views, [2N, D].</summary>
+    private Tensor Embed(ImageBatch batch, int epoch) => Head.Forward(Encoder.Forward(_pipeline.TwoViews(batch, epoch, Device)));
+
+    /// <summary>A step in chunks; null when the batch goes through at once. Views depend on image and epoch alone, so a chunk's are made again, not kept.</summary>
+    private GradientCache? CacheFor(ImageBatch batch, int epoch)
+    {
+        if (_chunk is null) return null;
+        int size = Config.ChunkSize, chunks = (batch.Count + size - 1) / size;
+        return new(chunks, chunk => Embed(_chunk.Fill(batch, chunk * size, Math.Min(size, batch.Count - chunk * size)), epoch), views: 2, Encoder, Head);
     }
 
     private void EndEpoch(StepReport last)
@@ -253,9 +268,9 @@ public sealed class SimClrTrainer : IDisposable
             int count = Math.Min(Config.HealthImages, _data.Count);
             var embeddings = new[] { new List<float>(), new List<float>() };
             var features = new List<float>();
-            for (int start = 0; start < count; start += Config.BatchSize)
+            for (int start = 0; start < count; start += Config.ChunkSize)
             {
-                ImageBatch batch = ImageBatch.Of(_data, start, Math.Min(Config.BatchSize, count - start));
+                ImageBatch batch = ImageBatch.Of(_data, start, Math.Min(Config.ChunkSize, count - start));
                 for (int view = 0; view < 2; view++)
                 {
                     using var scope = new TensorScope();
