@@ -96,9 +96,10 @@ internal sealed class AugmentCudaTests
         var pixels = new byte[9 * data.PixelsPerImage];
         for (int i = 0; i < 9; i++) data.Read(i, pixels.AsSpan(i * data.PixelsPerImage, data.PixelsPerImage));
         using Tensor all = Tensor.From<byte>(pixels, new(9, data.PixelsPerImage), Emulated.Device);
-        ImageBatch here = new ImageBatch(data, 4).Fill(data, [7, 2, 8, 0]), there = new ImageBatch(data, 4) { Resident = all }.Fill(data, [7, 2, 8, 0]);
-        Array.Clear(there.Pixels);
+        ImageBatch here = new ImageBatch(data, 4).Fill(data, [7, 2, 8, 0]), there = new ImageBatch(data, 4, all).Fill(data, [7, 2, 8, 0]);
+        Assert.That(there.Pixels, Is.Empty);
         using Tensor expected = pipeline.TwoViews(here, 1, Emulated.Device), actual = pipeline.TwoViews(there, 1, Emulated.Device);
         Assert.That(actual.ToArray(), Is.EqualTo(expected.ToArray()));
+        Assert.That(() => pipeline.TwoViews(there, 1), Throws.ArgumentException.With.Message.Contains("are on cuda-emulated"));
     }
 }

@@ -18,7 +18,7 @@ internal sealed class SimClrTrainerTests
     public void RemoveDirectory() => Directory.Delete(_directory, recursive: true);
 
     /// <summary>Bars of 8 places and directions, with a little noise.</summary>
-    private static MemoryDataset Bars(int count = 40, byte shift = 0)
+    internal static MemoryDataset Bars(int count = 40, byte shift = 0)
     {
         const int size = 12;
         var random = new PhiloxStream(5, 5);
@@ -30,7 +30,7 @@ internal sealed class SimClrTrainerTests
         return new MemoryDataset(pixels, [.. Enumerable.Range(0, count).Select(i => i % 8)], 1, size, size);
     }
 
-    private static SimClrConfig Config() => new()
+    internal static SimClrConfig Config() => new()
     {
         Encoder = ResNetConfig.Small(8, 4, 8, 8) with { InputChannels = 1, Stem = ResNetStem.Strided, Shortcut = ResNetShortcut.Projection },
         HeadOutputs = 8,

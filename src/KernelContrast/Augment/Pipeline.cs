@@ -74,7 +74,10 @@ public sealed class Pipeline
         (int height, int width) = OutputSize(batch.Height, batch.Width);
         if (Math.Max(batch.Height, batch.Width) > 4000 && _recipes.Any(r => r.Warps))
             throw new ArgumentException($"Images to turn, shear or shift have at most 4000 × 4000 pixels, not {batch.Height} × {batch.Width}. Resize them first.");
-        Tensor views = Tensor.Empty(new Shape(wanted.Length * batch.Count, batch.Channels, height, width), device ?? Device.Cpu);
+        device ??= Device.Cpu;
+        if (batch.Resident is { } resident && resident.Device != device)
+            throw new ArgumentException($"The batch's images are on {resident.Device}, so its views are made there, not on {device}.");
+        Tensor views = Tensor.Empty(new Shape(wanted.Length * batch.Count, batch.Channels, height, width), device);
         var parameters = new ViewParameters[wanted.Length * batch.Count];
         var recipes = new ViewRecipe[wanted.Length];
         for (int v = 0; v < wanted.Length; v++)

@@ -39,6 +39,9 @@ public sealed class BatchLoader
     /// <summary>Batches per epoch.</summary>
     public int BatchesPerEpoch { get; }
 
+    /// <summary>All images where ops run (<see cref="ImageBatch.Resident"/>): batches then carry indices only.</summary>
+    internal Tensor? Resident { get; set; }
+
     /// <summary>
     /// The batches of an epoch from <paramref name="firstBatch"/> on. A batch is valid until the next is asked for: its
     /// memory is used again.
@@ -61,7 +64,7 @@ public sealed class BatchLoader
         using var stop = new CancellationTokenSource();
         int capacity = Math.Min(BatchSize, _data.Count);
         // one more than are read ahead: the caller holds one
-        for (int i = Math.Min(_readAhead + 1, remaining); i > 0; i--) free.Add(new ImageBatch(_data, capacity));
+        for (int i = Math.Min(_readAhead + 1, remaining); i > 0; i--) free.Add(new ImageBatch(_data, capacity, Resident));
         Exception? failure = null;
         var reader = new Thread(() =>
         {

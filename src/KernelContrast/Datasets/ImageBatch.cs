@@ -4,11 +4,17 @@ namespace KernelContrast.Datasets;
 public sealed class ImageBatch
 {
     /// <summary>Room for <paramref name="capacity"/> images of the data set's size.</summary>
-    public ImageBatch(IImageDataset data, int capacity)
+    public ImageBatch(IImageDataset data, int capacity) : this(data, capacity, resident: null) { }
+
+    /// <param name="data">For the images' size.</param>
+    /// <param name="capacity">Images that it has room for.</param>
+    /// <param name="resident">See <see cref="Resident"/>.</param>
+    internal ImageBatch(IImageDataset data, int capacity, Tensor? resident)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(capacity, 1);
         (Channels, Height, Width) = (data.Channels, data.Height, data.Width);
-        Pixels = new byte[checked(capacity * data.PixelsPerImage)];
+        Pixels = resident is null ? new byte[checked(capacity * data.PixelsPerImage)] : [];
+        Resident = resident;
         Indices = new int[capacity];
         Labels = new int[capacity];
     }
@@ -38,7 +44,7 @@ public sealed class ImageBatch
     /// All images of the data set where ops run, [images, C, H, W] bytes in that order: image i of the batch is row
     /// Indices[i]. Null when they are in <see cref="Pixels"/>.
     /// </summary>
-    internal Tensor? Resident { get; set; }
+    internal Tensor? Resident { get; private set; }
 
     /// <summary>Reads the images of these indices, in this order.</summary>
     public ImageBatch Fill(IImageDataset data, ReadOnlySpan<int> indices)
@@ -50,7 +56,7 @@ public sealed class ImageBatch
         int size = data.PixelsPerImage;
         for (int i = 0; i < indices.Length; i++)
         {
-            data.Read(indices[i], Pixels.AsSpan(i * size, size));
+            if (Resident is null) data.Read(indices[i], Pixels.AsSpan(i * size, size));
             Indices[i] = indices[i];
             Labels[i] = data.Label(indices[i]);
         }

@@ -42,6 +42,13 @@ public sealed class CpuDevice : Device
     internal override unsafe void CopyFromHost(DeviceBuffer destination, ReadOnlySpan<byte> source) =>
         source.CopyTo(new Span<byte>((void*)destination.Pointer, source.Length));
 
+    internal override unsafe void Upload(DeviceBuffer destination, ReadOnlySpan<byte> source, long offset = 0) =>
+        source.CopyTo(new Span<byte>((byte*)destination.Pointer + offset, source.Length));
+
+    internal override bool RunsBehind => false;
+
+    internal override long ImageBudget => 0;
+
     internal override unsafe void CopyToHost(Span<byte> destination, DeviceBuffer source) =>
         new ReadOnlySpan<byte>((void*)source.Pointer, destination.Length).CopyTo(destination);
 

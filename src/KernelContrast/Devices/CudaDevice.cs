@@ -29,6 +29,7 @@ public sealed unsafe class CudaDevice : Device
         fixed (byte* p = text) CudaException.Check(CudaDriver.cuDeviceGetName(p, text.Length, device));
         string gpu = Encoding.UTF8.GetString(text[..text.IndexOf((byte)0)]);
         CudaException.Check(CudaDriver.cuDeviceTotalMem_v2(out nuint memory, device));
+        ImageBytesGranted = (long)(memory / 4);
         CudaException.Check(CudaDriver.cuDriverGetVersion(out int version));
         ComputeCapability = (Attribute(CudaDriver.ComputeCapabilityMajor), Attribute(CudaDriver.ComputeCapabilityMinor));
         SharedBytesPerBlock = Attribute(CudaDriver.MaxSharedMemoryPerBlockOptin);
@@ -103,13 +104,22 @@ public sealed unsafe class CudaDevice : Device
 
     internal override DeviceBuffer Allocate(long bytes) => new CudaBuffer(this, _pool.Rent(bytes, out long reserved), bytes, reserved);
 
-    internal override void CopyFromHost(DeviceBuffer destination, ReadOnlySpan<byte> source)
+    internal override bool RunsBehind => true;
+
+    /// <summary>A quarter of the device's memory, unless a test sets it.</summary>
+    internal override long ImageBudget => ImageBytesGranted;
+
+    internal long ImageBytesGranted { get; set; }
+
+    internal override void CopyFromHost(DeviceBuffer destination, ReadOnlySpan<byte> source) => Upload(destination, source);
+
+    internal override void Upload(DeviceBuffer destination, ReadOnlySpan<byte> source, long offset = 0)
     {
         if (source.IsEmpty) return;
         MakeCurrent();
         fixed (byte* from = source)
         {
-            CudaException.Check(CudaDriver.cuMemcpyHtoDAsync_v2((ulong)destination.Pointer, from, (nuint)source.Length, Stream));
+            CudaException.Check(CudaDriver.cuMemcpyHtoDAsync_v2((ulong)(destination.Pointer + offset), from, (nuint)source.Length, Stream));
             CudaException.Check(CudaDriver.cuStreamSynchronize(Stream)); // the source may move once it is unpinned
         }
     }

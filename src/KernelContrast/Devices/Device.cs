@@ -35,7 +35,16 @@ public abstract partial class Device
     /// As <see cref="CopyFromHost"/>, for what ops read: the source may be overwritten as soon as this returns, which it
     /// does without waiting for the ops issued before, where the device can.
     /// </summary>
-    internal virtual void Upload(DeviceBuffer destination, ReadOnlySpan<byte> source) => CopyFromHost(destination, source);
+    /// <param name="destination">Where to.</param>
+    /// <param name="source">What.</param>
+    /// <param name="offset">Byte of the destination that the copy begins at.</param>
+    internal abstract void Upload(DeviceBuffer destination, ReadOnlySpan<byte> source, long offset = 0);
+
+    /// <summary>Whether ops finish later than they are issued, so that reading a value waits for all of them.</summary>
+    internal abstract bool RunsBehind { get; }
+
+    /// <summary>The most bytes of images that training may keep on the device; 0 where ops read the host's memory.</summary>
+    internal abstract long ImageBudget { get; }
 
     internal abstract void CopyToHost(Span<byte> destination, DeviceBuffer source);
 

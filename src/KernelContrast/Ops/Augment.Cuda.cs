@@ -29,7 +29,7 @@ internal static partial class AugmentOp
         internal override void Forward(Tensor views, ImageBatch batch, ReadOnlySpan<ViewRecipe> recipes, ViewParameters[] parameters)
         {
             var device = (CudaDevice)views.Device;
-            bool resident = batch.Resident is { } all && all.Device == device;
+            bool resident = batch.Resident is not null;
             using Tensor? uploaded = resident ? null : Upload(batch, device);
             Tensor images = uploaded ?? batch.Resident!;
             var table = new Entry[parameters.Length];

@@ -35,9 +35,11 @@ public sealed class SimClrTrainer : IDisposable
     private readonly RunWatch _watch;
     private readonly Metrics _metrics;
     private readonly ImageBatch? _chunk;
+    private readonly LossReader _losses = new();
     private readonly Stopwatch _clock = new();
     private readonly Queue<double> _stepSeconds = new();
-    private double _secondsBefore, _epochLossSum;
+    private double _secondsBefore, _epochLossSum, _readAt;
+    private Tensor? _images;
     private Checkpoint? _last;
 
     private SimClrTrainer(SimClrConfig config, IImageDataset data, string directory, Device device, long step)
@@ -128,7 +130,10 @@ public sealed class SimClrTrainer : IDisposable
     /// <summary>Steps of the run.</summary>
     public long TotalSteps => (long)StepsPerEpoch * Config.Epochs;
 
-    /// <summary>Called after each step, on the thread that runs.</summary>
+    /// <summary>
+    /// Called after each step, in order, on the thread that runs. On a GPU the losses are read some steps at a time, so that it may
+    /// come up to 16 steps late, but always before a checkpoint that holds the step.
+    /// </summary>
     public event Action<StepReport>? StepEnded;
 
     /// <summary>Called after each epoch, on the thread that runs.</summary>
@@ -150,22 +155,25 @@ public sealed class SimClrTrainer : IDisposable
         Head.Train();
         // From here on, a run killed at any moment can be resumed.
         Checkpoint saved = _last ?? Save();
+        _loader.Resident = _images ??= DeviceImages.Load(_data, Device);
         bool stopping = stop.IsCancellationRequested;
         while (Step < TotalSteps && !stopping)
         {
             int epoch = (int)(Step / StepsPerEpoch);
-            double began = _clock.Elapsed.TotalSeconds;
+            _readAt = _clock.Elapsed.TotalSeconds;
             foreach (ImageBatch batch in _loader.Epoch(epoch, (int)(Step % StepsPerEpoch)))
             {
-                StepReport report = DoStep(batch, epoch, began);
-                bool epochEnds = Step % StepsPerEpoch == 0;
-                StepEnded?.Invoke(report);
-                if (_watch.OnStep(Step, report.Loss) is { } warning) Warning?.Invoke(warning);
-                if (epochEnds) EndEpoch(report);
+                DoStep(batch, epoch);
+                bool epochEnds = Step % StepsPerEpoch == 0, saves = Config.CheckpointEverySteps > 0 && Step % Config.CheckpointEverySteps == 0;
+                if (!Device.RunsBehind || epochEnds || saves || _losses.Count == LossReader.MostSteps || stop.IsCancellationRequested)
+                {
+                    StepReport last = ReportSteps(epoch);
+                    if (epochEnds) EndEpoch(last);
+                }
                 stopping = stop.IsCancellationRequested;
-                if (epochEnds || stopping || (Config.CheckpointEverySteps > 0 && Step % Config.CheckpointEverySteps == 0)) saved = Save();
+                if (epochEnds || stopping || saves) saved = Save();
                 if (stopping) break;
-                began = _clock.Elapsed.TotalSeconds;
+                if (!Device.RunsBehind) _readAt = _clock.Elapsed.TotalSeconds;
             }
         }
         _clock.Stop();
@@ -177,6 +185,7 @@ public sealed class SimClrTrainer : IDisposable
     /// <exception cref="IOException">It could not be written; the one before stays.</exception>
     public Checkpoint Save()
     {
+        if (_losses.Count > 0) ReportSteps((int)((Step - 1) / StepsPerEpoch));
         IReadOnlyList<(string Name, Tensor Tensor)> tensors = Tensors();
         foreach ((string name, Tensor tensor) in tensors)
             if (Array.Exists(tensor.ToArray(), value => !float.IsFinite(value)))
@@ -197,6 +206,8 @@ public sealed class SimClrTrainer : IDisposable
     public void Dispose()
     {
         _metrics.Dispose();
+        _losses.Dispose();
+        _images?.Dispose();
         _optimizer.Dispose();
         Encoder.Dispose();
         Head.Dispose();
@@ -204,35 +215,57 @@ public sealed class SimClrTrainer : IDisposable
 
     private TimeSpan Elapsed => TimeSpan.FromSeconds(_secondsBefore + _clock.Elapsed.TotalSeconds);
 
-    /// <param name="batch">The images.</param>
-    /// <param name="epoch">From 0.</param>
-    /// <param name="began">When the batch was asked for: waiting for data counts.</param>
-    private StepReport DoStep(ImageBatch batch, int epoch, double began)
+    private void DoStep(ImageBatch batch, int epoch)
     {
-        double rate = _schedule.At(Step), value;
         using (var scope = new TensorScope())
         {
             _optimizer.ClearGradients();
             GradientCache? cache = CacheFor(batch, epoch);
             Tensor embeddings = cache?.Forward() ?? Embed(batch, epoch);
             Tensor loss = NtXent.Loss(embeddings, (float)Config.Temperature, PairLayout.Halves);
-            value = loss.Item();
-            if (!double.IsFinite(value))
-                throw new TrainingFailedException(RunWatch.NotFinite(Step, rate, "The loss is not finite", _last?.Path));
+            // where ops have finished once they return, nothing is changed by a loss that is not finite
+            if (!Device.RunsBehind) CheckLoss(loss.Item(), Step);
             loss.Backward();
             cache?.Backward();
-            _optimizer.LearningRate = rate;
+            _optimizer.LearningRate = _schedule.At(Step);
             _optimizer.Step();
+            _losses.Add(scope.Keep(loss.Detach()));
         }
         Step++;
-        _epochLossSum += value;
-        _stepSeconds.Enqueue(_clock.Elapsed.TotalSeconds - began);
-        if (_stepSeconds.Count > SpeedWindow) _stepSeconds.Dequeue();
-        double seconds = _stepSeconds.Average();
-        var report = new StepReport(epoch + 1, Config.Epochs, Step, TotalSteps, value, rate, Config.BatchSize / seconds, Elapsed,
-            TimeSpan.FromSeconds(seconds * (TotalSteps - Step)));
-        if (Config.LogEverySteps > 0 && Step % Config.LogEverySteps == 0) _metrics.Add(report);
-        return report;
+    }
+
+    /// <summary>Reads the losses of the steps since the last call, all of one epoch, and reports each of them.</summary>
+    private StepReport ReportSteps(int epoch)
+    {
+        long first = Step - _losses.Count;
+        float[] losses = _losses.Read();
+        double each = (_clock.Elapsed.TotalSeconds - _readAt) / losses.Length; // waiting for data counts
+        _readAt = _clock.Elapsed.TotalSeconds;
+        var reports = new StepReport[losses.Length];
+        for (int i = 0; i < losses.Length; i++)
+        {
+            long step = first + i;
+            CheckLoss(losses[i], step);
+            _epochLossSum += losses[i];
+            _stepSeconds.Enqueue(each);
+            if (_stepSeconds.Count > SpeedWindow) _stepSeconds.Dequeue();
+            double seconds = _stepSeconds.Average();
+            reports[i] = new(epoch + 1, Config.Epochs, step + 1, TotalSteps, losses[i], _schedule.At(step), Config.BatchSize / seconds, Elapsed,
+                TimeSpan.FromSeconds(seconds * (TotalSteps - step - 1)));
+            if (Config.LogEverySteps > 0 && (step + 1) % Config.LogEverySteps == 0) _metrics.Add(reports[i]);
+        }
+        foreach (StepReport report in reports)
+        {
+            StepEnded?.Invoke(report);
+            if (_watch.OnStep(report.Step, report.Loss) is { } warning) Warning?.Invoke(warning);
+        }
+        return reports[^1];
+    }
+
+    private void CheckLoss(double loss, long step)
+    {
+        if (!double.IsFinite(loss))
+            throw new TrainingFailedException(RunWatch.NotFinite(step, _schedule.At(step), "The loss is not finite", _last?.Path));
     }
 
     /// <summary>The embeddings of both views, [2N, D].</summary>
@@ -270,7 +303,8 @@ public sealed class SimClrTrainer : IDisposable
             var features = new List<float>();
             for (int start = 0; start < count; start += Config.ChunkSize)
             {
-                ImageBatch batch = ImageBatch.Of(_data, start, Math.Min(Config.ChunkSize, count - start));
+                int[] indices = [.. Enumerable.Range(start, Math.Min(Config.ChunkSize, count - start))];
+                ImageBatch batch = new ImageBatch(_data, indices.Length, _images).Fill(_data, indices);
                 for (int view = 0; view < 2; view++)
                 {
                     using var scope = new TensorScope();
