@@ -29,6 +29,7 @@ struct Kernel
     const int* parameter_sizes;
     int max_threads; // of __launch_bounds__, or 1024
     void (*invoke)(void** parameters);
+    bool checked; // compiled so that every access to memory is checked
 };
 }
 

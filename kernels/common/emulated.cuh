@@ -206,7 +206,13 @@ template <class... P, void (*Function)(P...)> struct Invoke<Function>
 };
 }
 
+#ifdef __SANITIZE_THREAD__
+#define KCE_CHECKED true
+#else
+#define KCE_CHECKED false
+#endif
+
 // Appended by the build, one per kernel.
 #define KCE_REGISTER(name, max_threads)                                                                      \
     extern "C" __attribute__((visibility("default"))) const kce::Kernel kce_kernel_##name = {                \
-        #name, kce::Invoke<&name>::count, kce::Invoke<&name>::sizes, max_threads, &kce::Invoke<&name>::invoke};
+        #name, kce::Invoke<&name>::count, kce::Invoke<&name>::sizes, max_threads, &kce::Invoke<&name>::invoke, KCE_CHECKED};
