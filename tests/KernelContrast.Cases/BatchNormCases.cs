@@ -23,7 +23,7 @@ internal sealed class BatchNormCases : ICaseSource
         }
         yield return new()
         {
-            Op = "batch_norm",
+            Op = "batch-norm",
             Name = "256×16×28×28 with ReLU",
             BenchmarkOnly = true,
             Bytes = 4L * 256 * 16 * 28 * 28 * 7,
@@ -43,7 +43,7 @@ internal sealed class BatchNormCases : ICaseSource
         if (residual) inputs.Add(CaseInput.Normal(shape, seed + 70));
         return new()
         {
-            Op = "batch_norm",
+            Op = "batch-norm",
             Name = $"{name}, {(training ? "training" : "evaluation")}",
             Inputs = [.. inputs],
             Run = t => Run(t, training, relu, residual ? t[^1] : null, affine),

@@ -8,7 +8,7 @@ internal sealed class PoolCases : ICaseSource
         foreach (Shape shape in new Shape[] { new(1, 1, 1, 1), new(3, 7, 5, 4), new(2, 33, 2, 3), new(40, 64, 6, 6) })
             yield return new()
             {
-                Op = "global_avg_pool",
+                Op = "global-avg-pool",
                 Name = shape.ToString(),
                 Inputs = [CaseInput.Normal(shape, seed++)],
                 Run = t => Functional.GlobalAvgPool(t[0]),
@@ -26,7 +26,7 @@ internal sealed class PoolCases : ICaseSource
         // of equal values the first takes the gradient; NaN wins
         yield return new()
         {
-            Op = "max_pool2d",
+            Op = "max-pool2d",
             Name = "equal values",
             Inputs = [CaseInput.Of(new(1, 1, 2, 4), 1, 1, 2, 0, 1, 1, 2, 2)],
             Run = t => Functional.MaxPool2d(t[0], 2, 2),
@@ -35,7 +35,7 @@ internal sealed class PoolCases : ICaseSource
         };
         yield return new()
         {
-            Op = "max_pool2d",
+            Op = "max-pool2d",
             Name = "NaN and −∞",
             Inputs = [CaseInput.Of(new(1, 1, 1, 4), 5, double.NaN, double.NegativeInfinity, double.NegativeInfinity)],
             Run = t => Functional.MaxPool2d(t[0], 1, 1),
@@ -49,7 +49,7 @@ internal sealed class PoolCases : ICaseSource
 
     private static OpCase Case(bool max, string name, Shape shape, int kernel, int stride, int padding, ulong seed) => new()
     {
-        Op = max ? "max_pool2d" : "avg_pool2d",
+        Op = max ? "max-pool2d" : "avg-pool2d",
         Name = name,
         Inputs = [CaseInput.Distinct(shape, seed)],
         Run = t => max ? Functional.MaxPool2d(t[0], kernel, stride, padding) : Functional.AvgPool2d(t[0], kernel, stride, padding),

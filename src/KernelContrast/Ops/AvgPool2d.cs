@@ -27,7 +27,7 @@ internal static partial class AvgPool2dOp
 
     internal static Tensor Apply(Tensor x, int kernel, int stride, int padding)
     {
-        const string Op = "avg_pool2d";
+        const string Op = "avg-pool2d";
         Device device = Check.SameDevice(Op, x);
         var window = PoolWindow.Of(Op, x, kernel, stride, padding);
         Tensor y = Tensor.Empty(window.OutShape, device);

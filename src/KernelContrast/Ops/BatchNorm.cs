@@ -53,7 +53,7 @@ internal static partial class BatchNormOp
     internal static Tensor Apply(Tensor x, Tensor? gamma, Tensor? beta, Tensor runningMean, Tensor runningVariance, bool training,
         float momentum, float epsilon, bool relu, Tensor? residual)
     {
-        const string Op = "batch_norm";
+        const string Op = "batch-norm";
         Device device = Check.SameDevice(Op, x, gamma, beta, runningMean, runningVariance, residual);
         Check.That(x.Shape.Rank is 2 or 4, $"{Op}: x has shape {x.Shape}, expected [N, C] or [N, C, H, W].");
         var channels = new Shape(x.Shape[1]);

@@ -21,7 +21,7 @@ internal static partial class GlobalAvgPoolOp
 
     internal static Tensor Apply(Tensor x)
     {
-        const string Op = "global_avg_pool";
+        const string Op = "global-avg-pool";
         Device device = Check.SameDevice(Op, x);
         Check.Rank(Op, x, 4);
         Check.That(x.Shape[2] * x.Shape[3] > 0, $"{Op}: x has shape {x.Shape}, expected at least one pixel.");

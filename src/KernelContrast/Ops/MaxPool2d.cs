@@ -28,7 +28,7 @@ internal static partial class MaxPool2dOp
 
     internal static Tensor Apply(Tensor x, int kernel, int stride, int padding)
     {
-        const string Op = "max_pool2d";
+        const string Op = "max-pool2d";
         Device device = Check.SameDevice(Op, x);
         var window = PoolWindow.Of(Op, x, kernel, stride, padding);
         Tensor y = Tensor.Empty(window.OutShape, device);
