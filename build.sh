@@ -175,7 +175,7 @@ run_tests() {
 check_formatting() {
   say "Formatting"
   local wrong
-  wrong=$(git grep -lIE '[[:blank:]]+$' -- '*.cs' '*.cu' '*.cuh' '*.cpp' '*.h' '*.sh' '*.ps1' '*.csproj' '*.props' '*.txt' '*.cmake' || true)
+  wrong=$(grep -rlIE '[[:blank:]]+$' . --include='*.'{cs,cu,cuh,cpp,h,sh,ps1,csproj,props,txt,cmake} --exclude-dir={.git,bin,obj,build,artifacts} || true)
   [ -z "$wrong" ] || fail "Blanks at the end of lines in: $wrong"
   quietly format dotnet format whitespace KernelContrast.sln --verify-no-changes
 }

@@ -67,11 +67,14 @@ internal sealed class DataOptions
     /// <summary>
     /// Opens both parts, with labels. Of a data set that is not divided, every fifth image is held out for testing.
     /// </summary>
+    /// <param name="parsed">The command line.</param>
+    /// <param name="check">Refuses images that do not fit, before anything is said about them.</param>
     /// <inheritdoc cref="Open" path="/exception"/>
-    internal (IImageDataset Train, IImageDataset Test) OpenBoth(ParseResult parsed)
+    internal (IImageDataset Train, IImageDataset Test) OpenBoth(ParseResult parsed, Action<IImageDataset> check)
     {
         string path = parsed.GetValue(_data)!;
         IImageDataset train = Labelled(path, Read(parsed, Split.Train), Split.Train), test;
+        check(train);
         if (!Divided(parsed, path, out test))
         {
             const int Part = 5;
@@ -91,7 +94,7 @@ internal sealed class DataOptions
     {
         string path = parsed.GetValue(_data) ?? throw new UserError("--data is missing: give the images.");
         int size = parsed.GetValue(_imageSize);
-        if (size is < 0 or > 16384) throw new UserError($"--image-size is {size}, expected 1 to 16384 pixels.");
+        if (size is < 0 or > ImageFolder.MostSize) throw new UserError($"--image-size is {size}, expected 1 to {ImageFolder.MostSize} pixels.");
         IImageDataset data = Dataset.Open(path, split, size);
         return data.Count > 0 ? data : throw new UserError($"{path}: the {Name(split)} part has no images.");
     }

@@ -34,9 +34,9 @@ internal static class Program
         {
             return Run(args);
         }
-        catch (Exception e) when (e is UserError or IOException or UnauthorizedAccessException or NotSupportedException)
+        catch (Exception e) when (Root(e) is UserError or IOException or UnauthorizedAccessException or NotSupportedException)
         {
-            Console.Error.WriteLine($"{Name}: {OneLine(e.Message)}");
+            Console.Error.WriteLine($"{Name}: {OneLine(Root(e).Message)}");
             return 2;
         }
         catch (TrainingFailedException e)
@@ -60,8 +60,9 @@ internal static class Program
         RootCommand root = CreateRoot();
         ParseResult parsed = ConfigFile.Parse(root, args);
         bool actionNeedsNoValidArguments = parsed.Action is CommandLineAction { ClearsParseErrors: true };
+        bool unknownVerb = parsed.CommandResult.Command is RootCommand && parsed.UnmatchedTokens.Count > 0;
         if (args.Length == 0) parsed = root.Parse(["--help"]);
-        else if (parsed.Errors.Count > 0 && !actionNeedsNoValidArguments) throw new UserError(Describe(parsed, args));
+        else if (unknownVerb || (parsed.Errors.Count > 0 && !actionNeedsNoValidArguments)) throw new UserError(Describe(parsed, args));
         return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
     }
 
@@ -78,12 +79,15 @@ internal static class Program
     private static string Describe(ParseResult parsed, string[] args)
     {
         // What was typed wrongly comes before what was not typed.
-        ParseError error = parsed.Errors.FirstOrDefault(e => args.Any(a => e.Message.Contains($"'{a}'"))) ?? parsed.Errors[0];
-        string problem = error.Message.TrimEnd('.');
+        ParseError? error = parsed.Errors.FirstOrDefault(e => args.Any(a => e.Message.Contains($"'{a}'"))) ?? parsed.Errors.FirstOrDefault();
+        string problem = parsed.CommandResult.Command is RootCommand && parsed.UnmatchedTokens is [var first, ..] ? $"there is no verb '{first}'"
+            : ParseProblem.Describe(error!);
         if (parsed.CommandResult.Command is VerbCommand verb) return $"{problem}. '{Name} {verb.Name} --help' shows what there is.";
-        if (parsed.UnmatchedTokens is [var first, ..]) problem = $"there is no verb '{first}'";
         return $"{problem}. Verbs are {string.Join(", ", parsed.RootCommandResult.Command.Subcommands.Select(c => c.Name))}; '{Name} --help' shows more.";
     }
+
+    /// <summary>What went wrong while a type was made ready (an environment variable it reads, say) comes wrapped.</summary>
+    private static Exception Root(Exception e) => e is TypeInitializationException ? e.GetBaseException() : e;
 
     private static string OneLine(string message) => message.ReplaceLineEndings(" ").TrimEnd('.');
 

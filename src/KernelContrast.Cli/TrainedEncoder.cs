@@ -58,11 +58,17 @@ internal sealed class TrainedEncoder : IDisposable
     /// <summary>The images themselves, as the encoder gets them.</summary>
     internal FeatureMatrix Pixels(IImageDataset data) => Embedder.Pixels(data, _recipe);
 
-    private FeatureMatrix Embed(ResNet encoder, IImageDataset data)
+    /// <exception cref="UserError">The images have other channels than those it was trained on.</exception>
+    internal void CheckFits(IImageDataset data)
     {
         int channels = Checkpoint.Config.Encoder.InputChannels;
         if (data.Channels != channels)
             throw new UserError($"The encoder of {Checkpoint.Path} was trained on images of {channels} channel{(channels == 1 ? "" : "s")}, but these have {data.Channels}.");
+    }
+
+    private FeatureMatrix Embed(ResNet encoder, IImageDataset data)
+    {
+        CheckFits(data);
         return UserError.Check(() => Embedder.Embed(encoder, data, _recipe, device: _device));
     }
 

@@ -9,6 +9,9 @@ namespace KernelContrast.Datasets;
 /// </summary>
 public sealed class ImageFolder : IImageDataset
 {
+    /// <summary>Greatest height and width that images are resized to.</summary>
+    public const int MostSize = 8192;
+
     private const long MostPixels = 1 << 26;
     private const long CacheBytes = 1L << 28;
 
@@ -27,7 +30,7 @@ public sealed class ImageFolder : IImageDataset
     public ImageFolder(string path, int size = 0)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(size);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(size, 8192);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(size, MostSize);
         string[] classes = [.. Directory.GetDirectories(path).Where(d => Images(d, recurse: true).Any()).Order(StringComparer.Ordinal)];
         if (classes.Length == 0) _paths = [.. Images(path, recurse: false).Order(StringComparer.Ordinal)];
         else

@@ -35,10 +35,10 @@ internal sealed class AugmentTests
         else TestImages.WriteFolder(folder["data"], classes: 3, perClass: 4);
         foreach (string device in new[] { "cpu", "cuda-emulated" })
         {
-            Tool run = Tool.Run("augment", "--data", folder["data"], "--preset", preset, "--count", "12", "--device", device, "--out", folder[device]);
+            Tool run = Tool.Run("augment", "--data", folder["data"], "--preset", preset, "--count", "12", "--device", device, "--out", folder[$"{device}.png"]);
             Assert.That(run.ExitCode, Is.Zero, run.Error);
         }
-        using SKBitmap expected = SKBitmap.Decode(folder["cpu"]), actual = SKBitmap.Decode(folder["cuda-emulated"]);
+        using SKBitmap expected = SKBitmap.Decode(folder["cpu.png"]), actual = SKBitmap.Decode(folder["cuda-emulated.png"]);
         Assert.That(actual.Info.Size, Is.EqualTo(expected.Info.Size));
         ReadOnlySpan<byte> e = expected.GetPixelSpan(), a = actual.GetPixelSpan();
         int worst = 0;

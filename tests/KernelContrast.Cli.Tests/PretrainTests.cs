@@ -60,7 +60,7 @@ internal sealed partial class PretrainTests
     [Platform("Linux,MacOsX")]
     public void Ctrl_C_saves_and_says_how_to_go_on()
     {
-        using Process process = Tool.Start(Arguments("stopped", "--checkpoint-steps", "1"));
+        using Process process = Tool.StartInterruptible(Arguments("stopped", "--checkpoint-steps", "1"));
         WaitForStep(process, _folder["stopped/checkpoint.json"], atLeast: 2);
         using (Process kill = Process.Start("kill", ["-INT", process.Id.ToString()])) kill.WaitForExit();
         string output = process.StandardOutput.ReadToEnd();

@@ -29,11 +29,12 @@ internal static class AugmentCommand
             if (!AugmentPreset.Names.Contains(name)) throw new UserError($"--preset {name}: there is no such preset. Choose one of {string.Join(", ", AugmentPreset.Names)}.");
             (int from, int wanted) = (parsed.GetValue(first), parsed.GetValue(count));
             if (wanted is < 1 or > Most) throw new UserError($"--count is {wanted}, expected 1 to {Most}.");
+            string path = parsed.GetValue(output)!;
+            OutputFile.Check(path, "--out", ".png");
             Device on = device.Open(parsed);
             IImageDataset images = data.OpenTrainOr(parsed);
             if (from < 0 || from >= images.Count) throw new UserError($"--first is {from}, but the images are 0 to {images.Count - 1}.");
             int[] indices = [.. Enumerable.Range(from, Math.Min(wanted, images.Count - from))];
-            string path = parsed.GetValue(output)!;
             ViewSheet.Save(path, images, indices, AugmentPreset.Get(name), parsed.GetValue(seed), $"Images and their two views, recipe '{name}'", on);
             Terminal.Line($"Wrote {path}: {indices.Length} images.");
             return 0;

@@ -33,7 +33,7 @@ internal static class DemoCommand
             long start = Stopwatch.GetTimestamp();
             Device on = device.Open(parsed);
             string source = parsed.GetValue(data) ?? FindDigits();
-            string directory = parsed.GetValue(output)!;
+            string directory = OutputFile.CheckDirectory(parsed.GetValue(output)!, "--out");
             bool move = !parsed.GetValue(plain);
             if (parsed.GetValue(tiny))
             {
@@ -58,7 +58,8 @@ internal static class DemoCommand
             using (var console = new TrainingConsole(trainer))
                 if (!trainer.Run(console.Stop).Completed)
                 {
-                    Terminal.Line($"Stopped; {directory} has what was learned so far.");
+                    Terminal.Line($"Stopped at step {trainer.Step} of {trainer.TotalSteps}; {directory} has what was learned so far. Finish the training with: kernelcontrast pretrain "
+                        + $"--data {ShellWord.Quote(source)} --images {train.Count}{(move ? $" --moved {TrainSeed}" : "")} --resume {ShellWord.Quote(directory)}");
                     return TrainingConsole.StoppedExitCode;
                 }
             double trainSeconds = Stopwatch.GetElapsedTime(trainStart).TotalSeconds;

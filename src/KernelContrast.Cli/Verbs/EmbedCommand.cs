@@ -26,9 +26,9 @@ internal static class EmbedCommand
         verb.SetAction(parsed =>
         {
             string path = parsed.GetValue(output)!;
-            bool npy = Extension(path, "--out", ".npy", ".safetensors") == ".npy";
+            bool npy = OutputFile.Check(path, "--out", ".npy", ".safetensors") == ".npy";
             string? labelsPath = parsed.GetValue(labels);
-            if (labelsPath is not null) Extension(labelsPath, "--labels", ".npy");
+            if (labelsPath is not null) OutputFile.Check(labelsPath, "--labels", ".npy");
             using TrainedEncoder encoder = TrainedEncoder.Open(parsed.GetValue(run)!, device.Open(parsed));
             IImageDataset images = data.OpenTestOrAll(parsed);
             FeatureMatrix features = encoder.Features(images);
@@ -39,12 +39,6 @@ internal static class EmbedCommand
             return 0;
         });
         return verb;
-    }
-
-    private static string Extension(string path, string option, params string[] known)
-    {
-        string extension = Path.GetExtension(path).ToLowerInvariant();
-        return known.Contains(extension) ? extension : throw new UserError($"{option} {path}: expected the name of a {string.Join(" or ", known)} file.");
     }
 
     private static void WriteSafetensors(string path, FeatureMatrix features, IImageDataset images)

@@ -47,7 +47,7 @@ internal static class EvaluateCommand
             };
             Device on = device.Open(parsed);
             using TrainedEncoder encoder = TrainedEncoder.Open(parsed.GetValue(run)!, on);
-            (IImageDataset train, IImageDataset test) = data.OpenBoth(parsed);
+            (IImageDataset train, IImageDataset test) = data.OpenBoth(parsed, encoder.CheckFits);
             List<Row> rows = [.. Measure(encoder, train, test, protocol, baselines: !parsed.GetValue(only))];
             if (parsed.GetValue(json)) Terminal.Line(Json(encoder.Checkpoint, on, train, test, protocol, rows));
             else Print(train, test, protocol, rows);

@@ -38,12 +38,13 @@ internal static class LossCommand
         verb.SetAction(parsed =>
         {
             float tau = parsed.GetValue(temperature);
-            if (!(tau > 0) || !float.IsFinite(tau)) throw new UserError($"--temperature is {tau}, expected a positive number.");
+            if (!(tau > 0) || !float.IsNormal(tau)) throw new UserError($"--temperature is {tau}, expected a positive number.");
+            string? output = parsed.GetValue(gradients);
+            if (output is not null) OutputFile.Check(output, "--gradients");
             Device on = device.Open(parsed);
             EmbeddingsFile file = EmbeddingsFile.Read(parsed.GetValue(embeddings)!);
             Validate(file, parsed.GetValue(check));
             PairLayout pairs = parsed.GetValue(layout) == "halves" ? PairLayout.Halves : PairLayout.Interleaved;
-            string? output = parsed.GetValue(gradients);
             (float loss, double milliseconds) = Compute(file, tau, pairs, on, output);
             Terminal.Line(JsonLine.Of(json =>
             {

@@ -38,6 +38,8 @@ internal static class PlotCommand
         {
             int wanted = parsed.GetValue(count);
             if (wanted < 4) throw new UserError($"--count is {wanted}, expected at least 4.");
+            string path = parsed.GetValue(output)!;
+            OutputFile.Check(path, "--out", ".png");
             Device on = device.Open(parsed);
             bool fromFile = parsed.GetValue(embeddings) is not null;
             if (fromFile == parsed.GetValue(run) is not null) throw new UserError("Give either a run and --data, or --embeddings.");
@@ -49,7 +51,6 @@ internal static class PlotCommand
                 : FromRun(parsed.GetValue(run)!, on, data.OpenTestOrAll(parsed), parsed.GetValue(compare), Chosen);
             bool tsne = parsed.GetValue(method) == "tsne";
             SpacePanel[] panels = [.. points.Panels.Select(p => tsne ? Tsne(p, parsed.GetValue(perplexity)) : Pca(p))];
-            string path = parsed.GetValue(output)!;
             SpacePlot.Save(path, panels, points.Labels, points.ClassNames);
             Terminal.Line($"Wrote {path}: {points.Labels.Length} points.");
             return 0;

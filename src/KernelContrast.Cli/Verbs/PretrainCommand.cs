@@ -31,15 +31,18 @@ internal static class PretrainCommand
         {
             Device on = device.Open(parsed);
             bool resumes = parsed.GetResult(resume) is { Implicit: false };
-            string directory = parsed.GetValue(resume) ?? parsed.GetValue(output)
-                ?? throw new UserError("--out is missing: give a directory for the run.");
+            string? resumed = parsed.GetValue(resume), named = parsed.GetValue(output);
+            string directory = OutputFile.CheckDirectory(resumed ?? named ?? throw new UserError("--out is missing: give a directory for the run."),
+                resumed is null ? "--out" : "--resume");
+            if (resumed is not null && named is not null && Path.GetFullPath(resumed) != Path.GetFullPath(named))
+                throw new UserError($"--resume {resumed} goes on in its own directory, not in --out {named}. Leave --out away.");
             if (parsed.GetValue(images) is < 1) throw new UserError($"--images is {parsed.GetValue(images)}, expected 1 or more.");
             IImageDataset source = data.Open(parsed, Split.Train).Take(parsed.GetValue(images) ?? int.MaxValue);
             using SimClrTrainer trainer = UserError.Check(() => resumes
                 ? Resume(directory, source, on, began => run.CheckSame(parsed, began))
                 : SimClrTrainer.Start(run.Create(parsed, source.Channels), source, directory, on));
             if (!resumes) ConfigFile.Write(parsed, directory);
-            return Run(trainer, source, $"kernelcontrast pretrain {Again(parsed)}--resume {directory}");
+            return Run(trainer, source, $"kernelcontrast pretrain {Again(parsed)}--resume {ShellWord.Quote(directory)}");
         });
         return verb;
     }
@@ -48,7 +51,7 @@ internal static class PretrainCommand
     private static string Again(ParseResult parsed) => string.Concat(parsed.CommandResult.Command.Options
         .Where(o => o.Name is "--data" or "--images" or "--image-size" or "--moved" or "--device" or "--threads")
         .Select(o => parsed.GetResult(o)).Where(r => r is { Implicit: false })
-        .Select(r => $"{r!.Option.Name} {string.Join(' ', r.Tokens)} "));
+        .Select(r => $"{r!.Option.Name} {string.Join(' ', r.Tokens.Select(t => ShellWord.Quote(t.Value)))} "));
 
     private static SimClrTrainer Resume(string directory, IImageDataset data, Device device, Action<SimClrConfig> check)
     {

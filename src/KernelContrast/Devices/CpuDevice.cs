@@ -5,12 +5,15 @@ namespace KernelContrast.Devices;
 /// <summary>The CPU: plain C#, float32, SIMD of the widest kind at hand, a small persistent thread pool.</summary>
 public sealed class CpuDevice : Device
 {
+    private const int MostThreads = 1024;
     private readonly CpuMemoryPool _pool = new();
 
     internal CpuDevice() : base("cpu")
     {
-        int threads = int.TryParse(Environment.GetEnvironmentVariable("KERNELCONTRAST_THREADS"), out int asked) && asked > 0
-            ? asked : Environment.ProcessorCount;
+        string? asked = Environment.GetEnvironmentVariable("KERNELCONTRAST_THREADS");
+        int threads = Math.Min(Environment.ProcessorCount, MostThreads);
+        if (!string.IsNullOrEmpty(asked) && (!int.TryParse(asked, out threads) || threads is < 1 or > MostThreads))
+            throw new NotSupportedException($"KERNELCONTRAST_THREADS={asked}: expected 1 to {MostThreads}.");
         Workers = new CpuThreadPool(threads);
     }
 
@@ -26,7 +29,7 @@ public sealed class CpuDevice : Device
     internal CpuMemoryPool Pool => _pool;
 
     /// <inheritdoc/>
-    public override string Description => $"{Threads} thread{(Threads == 1 ? "" : "s")}, SIMD of {Simd.HardwareBits} bits";
+    public override string Description => $"{Threads} thread{(Threads == 1 ? "" : "s")}, SIMD of {Simd.Bits} bits";
 
     /// <inheritdoc/>
     public override MemoryStatistics Memory => _pool.Statistics;

@@ -73,9 +73,9 @@ internal static class Simd
     private static int Initial()
     {
         string? asked = Environment.GetEnvironmentVariable("KERNELCONTRAST_SIMD");
-        return asked is null ? HardwareBits
+        return string.IsNullOrEmpty(asked) ? HardwareBits
             : int.TryParse(asked, out int bits) && bits is 128 or 256 or 512 && bits <= HardwareBits ? bits
-            : throw new InvalidOperationException(
+            : throw new NotSupportedException(
                 $"KERNELCONTRAST_SIMD={asked}: expected 128, 256 or 512, at most {HardwareBits} on this machine.");
     }
 

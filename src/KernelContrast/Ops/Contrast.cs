@@ -219,8 +219,8 @@ internal static class ContrastOp
             throw new ArgumentException($"{op}: there are {rows} rows but only {columns} keys; row i belongs to key i, more keys are negatives.");
         if (call.Kind == LossKind.Moco && columns < 1)
             throw new ArgumentException("moco: the queue is empty, so there are no negatives.");
-        if (call.TemperatureAt == 0 && !(call.Temperature > 0 && float.IsFinite(call.Temperature)))
-            throw new ArgumentException($"{op}: the temperature is {call.Temperature}, expected a positive finite number.");
+        if (call.TemperatureAt == 0 && !(call.Temperature > 0 && float.IsNormal(call.Temperature)))
+            throw new ArgumentException($"{op}: the temperature is {call.Temperature}, expected a positive finite number, not subnormal (its inverse would be infinite).");
         if (call.BiasAt == 0 && !float.IsFinite(call.Bias))
             throw new ArgumentException($"{op}: the bias is {call.Bias}, expected a finite number.");
     }

@@ -76,11 +76,22 @@ public sealed class Checkpoint
         return new Checkpoint(file, state);
     }
 
+    /// <summary>Compares every tensor of the file with <see cref="WeightsHash"/>.</summary>
+    /// <exception cref="DataFormatException">They are not what was written.</exception>
+    public void Verify()
+    {
+        using var reader = new SafetensorsReader(Path);
+        // In the order they were written in, one at a time.
+        if (Hash(reader.Entries.OrderBy(e => e.Begin).Select(e => (e.Name, reader.Read(e.Name))), owned: true) != WeightsHash)
+            throw new DataFormatException(Path, 0, "expected tensors with the checksum in the metadata: the file was damaged after it was written.");
+    }
+
     /// <summary>The encoder with the saved weights, in evaluation mode.</summary>
     /// <exception cref="DataFormatException">The file is damaged.</exception>
     /// <exception cref="ArgumentException">Its tensors do not fit the saved configuration; they are listed.</exception>
     public ResNet LoadEncoder(Device? device = null)
     {
+        Verify();
         ResNet encoder = Config.MakeEncoder();
         StateDict.Load(encoder, Path, prefix: EncoderPrefix);
         return (device is null ? encoder : encoder.To(device)).Eval();
@@ -90,6 +101,7 @@ public sealed class Checkpoint
     /// <inheritdoc cref="LoadEncoder" path="/exception"/>
     public Sequential LoadHead(Device? device = null)
     {
+        Verify();
         Sequential head = Config.MakeHead();
         StateDict.Load(head, Path, prefix: HeadPrefix);
         return (device is null ? head : head.To(device)).Eval();
@@ -115,13 +127,16 @@ public sealed class Checkpoint
     }
 
     /// <summary>SHA-256 over names and elements.</summary>
-    internal static string Hash(IReadOnlyList<(string Name, Tensor Tensor)> tensors)
+    /// <param name="tensors">In the order that counts.</param>
+    /// <param name="owned">Whether each is released once it was read.</param>
+    internal static string Hash(IEnumerable<(string Name, Tensor Tensor)> tensors, bool owned = false)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         foreach ((string name, Tensor tensor) in tensors)
         {
             hash.AppendData(Encoding.UTF8.GetBytes(name));
             hash.AppendData(MemoryMarshal.AsBytes(tensor.ToArray().AsSpan()));
+            if (owned) tensor.Dispose();
         }
         return Convert.ToHexStringLower(hash.GetHashAndReset());
     }

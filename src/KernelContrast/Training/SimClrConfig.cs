@@ -130,7 +130,7 @@ public sealed record SimClrConfig
         That(AugmentPreset.Names.Contains(Augmentation), $"There is no augmentation preset '{Augmentation}'. Choose one of {string.Join(", ", AugmentPreset.Names)}.");
         That(HeadOutputs is >= 1 and <= 65536 && HeadHidden is >= 0 and <= 65536, $"The head has 1 to 65536 outputs and hidden units, not {HeadOutputs} and {HeadHidden}.");
         That(ViewSize is >= 0 and <= 4096, $"Views have at most 4096 rows and columns, not {ViewSize}.");
-        That(Temperature > 0 && double.IsFinite(Temperature), $"The temperature is above 0, not {Temperature}.");
+        That(Temperature > 0 && float.IsNormal((float)Temperature), $"The temperature is above 0 and within float32's range, not {Temperature}.");
         That(BatchSize is >= 2 and <= 1 << 20, $"A batch has 2 to {1 << 20} images, not {BatchSize}.");
         That(MicroBatch >= 0 && MicroBatch <= BatchSize, $"A micro-batch has at most the {BatchSize} images of a batch (0: all at once), not {MicroBatch}.");
         That(Epochs is >= 1 and <= 1_000_000, $"There are 1 to 1000000 epochs, not {Epochs}.");

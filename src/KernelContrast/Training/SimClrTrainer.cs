@@ -33,7 +33,6 @@ public sealed class SimClrTrainer : IDisposable
     private readonly Optimizer _optimizer;
     private readonly Schedule _schedule;
     private readonly RunWatch _watch;
-    private readonly Metrics _metrics;
     private readonly ImageBatch? _chunk;
     private readonly LossReader _losses = new();
     private readonly Stopwatch _clock = new();
@@ -41,6 +40,9 @@ public sealed class SimClrTrainer : IDisposable
     private double _secondsBefore, _epochLossSum, _readAt;
     private Tensor? _images;
     private Checkpoint? _last;
+    // Both last: a run that is refused leaves the directory as it was.
+    private DirectoryLock? _lock;
+    private Metrics? _metrics;
 
     private SimClrTrainer(SimClrConfig config, IImageDataset data, string directory, Device device, long step)
     {
@@ -57,7 +59,6 @@ public sealed class SimClrTrainer : IDisposable
         _optimizer = config.MakeOptimizer([.. Prefixed(Encoder.NamedParameters(), Checkpoint.EncoderPrefix), .. Prefixed(Head.NamedParameters(), Checkpoint.HeadPrefix)]);
         _schedule = config.MakeSchedule(StepsPerEpoch);
         _watch = new RunWatch(config, (long)(config.WarmupEpochs * StepsPerEpoch));
-        _metrics = new Metrics(directory, step);
     }
 
     /// <summary>Begins a run.</summary>
@@ -67,41 +68,65 @@ public sealed class SimClrTrainer : IDisposable
     /// <param name="device">Where to compute; the CPU when null.</param>
     /// <param name="overwrite">Whether a run that is there already may be replaced.</param>
     /// <exception cref="ArgumentException">The configuration is wrong, or does not fit the data.</exception>
-    /// <exception cref="IOException">There is a run in the directory already, or it cannot be written.</exception>
+    /// <exception cref="IOException">There is a run in the directory already, another process is at work there, or it cannot be written.</exception>
     public static SimClrTrainer Start(SimClrConfig config, IImageDataset data, string directory, Device? device = null, bool overwrite = false)
     {
         config.Check();
-        string file = Path.Combine(directory, Checkpoint.FileName);
-        if (File.Exists(file) && !overwrite)
-            throw new IOException($"{directory} holds a run already. Resume it, or choose another directory.");
-        System.IO.Directory.CreateDirectory(directory);
-        AtomicFile.RemoveLeftovers(file);
-        File.Delete(file);
-        File.Delete(Path.ChangeExtension(file, ".json"));
-        return new SimClrTrainer(config, data, directory, device ?? KernelContrast.Device.Cpu, step: 0);
+        return new SimClrTrainer(config, data, directory, device ?? KernelContrast.Device.Cpu, step: 0).Owning(trainer =>
+        {
+            trainer._lock = DirectoryLock.Take(directory);
+            string file = Path.Combine(directory, Checkpoint.FileName);
+            if (File.Exists(file) && !overwrite)
+                throw new IOException($"{directory} holds a run already. Resume it, or choose another directory.");
+            AtomicFile.RemoveLeftovers(file);
+            File.Delete(file);
+            File.Delete(Path.ChangeExtension(file, ".json"));
+            trainer._metrics = new Metrics(directory, step: 0);
+        });
     }
 
     /// <summary>Goes on with the run of a directory, from its last checkpoint.</summary>
     /// <exception cref="FileNotFoundException">There is no checkpoint.</exception>
     /// <exception cref="DataFormatException">The checkpoint is damaged.</exception>
     /// <exception cref="ArgumentException">The data are not those the run began with.</exception>
+    /// <exception cref="IOException">Another process is at work in the directory, or it cannot be written.</exception>
     public static SimClrTrainer Resume(string directory, IImageDataset data, Device? device = null)
     {
-        Checkpoint checkpoint = Checkpoint.Open(directory);
-        directory = Path.GetDirectoryName(Path.GetFullPath(checkpoint.Path))!;
-        AtomicFile.RemoveLeftovers(checkpoint.Path);
-        string mark = MarkOf(data);
-        if (mark != checkpoint.State.Data)
-            throw new ArgumentException($"The run in {directory} began with other images ({checkpoint.State.Data}) than these ({mark}). Give the same data to go on.");
-        var trainer = new SimClrTrainer(checkpoint.Config, data, directory, device ?? KernelContrast.Device.Cpu, checkpoint.Step);
+        directory = Path.GetDirectoryName(Path.GetFullPath(Checkpoint.Open(directory).Path))!;
+        DirectoryLock held = DirectoryLock.Take(directory);
         try
         {
-            trainer.Restore(checkpoint);
-            return trainer;
+            // Now nobody replaces it any more.
+            Checkpoint checkpoint = Checkpoint.Open(directory);
+            AtomicFile.RemoveLeftovers(checkpoint.Path);
+            string mark = MarkOf(data);
+            if (mark != checkpoint.State.Data)
+                throw new ArgumentException($"The run in {directory} began with other images ({checkpoint.State.Data}) than these ({mark}). Give the same data to go on.");
+            return new SimClrTrainer(checkpoint.Config, data, directory, device ?? KernelContrast.Device.Cpu, checkpoint.Step).Owning(trainer =>
+            {
+                trainer.Restore(checkpoint);
+                trainer._metrics = new Metrics(directory, checkpoint.Step);
+                trainer._lock = held;
+            });
         }
         catch
         {
-            trainer.Dispose();
+            held.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Finishes what is under construction, or releases it.</summary>
+    private SimClrTrainer Owning(Action<SimClrTrainer> finish)
+    {
+        try
+        {
+            finish(this);
+            return this;
+        }
+        catch
+        {
+            Dispose();
             throw;
         }
     }
@@ -205,7 +230,8 @@ public sealed class SimClrTrainer : IDisposable
     /// <summary>Releases weights and optimizer state, and closes the metrics.</summary>
     public void Dispose()
     {
-        _metrics.Dispose();
+        _metrics?.Dispose();
+        _lock?.Dispose();
         _losses.Dispose();
         _images?.Dispose();
         _optimizer.Dispose();
@@ -252,7 +278,7 @@ public sealed class SimClrTrainer : IDisposable
             double seconds = _stepSeconds.Average();
             reports[i] = new(epoch + 1, Config.Epochs, step + 1, TotalSteps, losses[i], _schedule.At(step), Config.BatchSize / seconds, Elapsed,
                 TimeSpan.FromSeconds(seconds * (TotalSteps - step - 1)));
-            if (Config.LogEverySteps > 0 && (step + 1) % Config.LogEverySteps == 0) _metrics.Add(reports[i]);
+            if (Config.LogEverySteps > 0 && (step + 1) % Config.LogEverySteps == 0) _metrics!.Add(reports[i]);
         }
         foreach (StepReport report in reports)
         {
@@ -285,7 +311,7 @@ public sealed class SimClrTrainer : IDisposable
         var report = new EpochReport(last.Epoch, last.Epochs, Step, TotalSteps, _epochLossSum / StepsPerEpoch, last.LearningRate,
             last.ImagesPerSecond, Elapsed, last.Left, health);
         _epochLossSum = 0;
-        _metrics.Add(report);
+        _metrics!.Add(report);
         EpochEnded?.Invoke(report);
         if (health is not null && _watch.OnEpoch(report.Epoch, health) is { } warning) Warning?.Invoke(warning);
     }
