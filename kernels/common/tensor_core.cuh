@@ -45,6 +45,11 @@ DEV float high_float(uint32_t pair) { return __uint_as_float(pair & 0xffff0000u)
 #include "common/tensor_core_device.cuh"
 #endif
 
+// The same for float32, so that a kernel can be a template over the type in memory; its arithmetic is float32.
+DEV float to_float(float x) { return x; }
+DEV void store(float& to, float value) { to = value; }
+DEV void store(bf16& to, float value) { to = to_bf16(value); }
+
 namespace fragment
 {
 // Whose address this lane gives to ldmatrix_x4 to load a 16 x 16 tile: A lying as [row][depth], or with

@@ -9,8 +9,9 @@
 //   grad_x = gamma r (g - sum g / M - n sum(g n) / M) in training, gamma r g otherwise
 //       = scale g + slope (x - mean) + offset, with these three numbers per channel
 //
-// Layout: [rows, channels], rows being images or pixels. Saved for backward: x, mean, r, gamma and, with ReLU, beta or,
-// when there was a residual, y; without one the ReLU's mask is computed again from x, by the same instructions.
+// Layout: [rows, channels], rows being images or pixels; x, y, residual and their gradients in float32 or bfloat16, all
+// else in float32. Saved for backward: x, mean, r, gamma and, with ReLU, beta or, when there was a residual, y; without one
+// the ReLU's mask is computed again from x, by the same instructions.
 // Digits: the mean is kept in two floats, its rounding and what that left; deviations are taken from the mean of the first
 // 64 rows forward and from the mean backward, so that nothing large cancels.
 // Sums: the rows are cut into stripes by the shape alone and folded in order, so that every run gives the same bits.
@@ -22,11 +23,11 @@ constexpr int Lines = 8; // of a block: each of its 32 channels has this many th
 constexpr int CenterRows = 64;
 
 // The mean of the first rows: a center for a channel's deviations. For blocks as in column_sums.cuh.
-DEV float center_of(const float* x, int64_t rows, int channels, int channel, double (*scratch)[32])
+template <class T> DEV float center_of(const T* x, int64_t rows, int channels, int channel, double (*scratch)[32])
 {
     const int count = rows < CenterRows ? static_cast<int>(rows) : CenterRows;
     double sum = 0;
-    for (int row = threadIdx.x / 32; row < count; row += Lines) sum += x[static_cast<int64_t>(row) * channels + channel];
+    for (int row = threadIdx.x / 32; row < count; row += Lines) sum += to_float(x[static_cast<int64_t>(row) * channels + channel]);
     return static_cast<float>(column_sum(sum, scratch) / count);
 }
 
@@ -47,16 +48,16 @@ struct Affine
 };
 
 // g, grad_y where a fused ReLU let it through.
-struct Gate
+template <class T> struct Gate
 {
     Affine affine;
-    const float *grad_y, *x, *y; // y null: not saved
+    const T *grad_y, *x, *y; // y null: not saved
     int relu;
 
     __device__ float through(int64_t i, int channel) const
     {
-        if (relu && !((y != nullptr ? y[i] : affine.apply(x[i], channel)) > 0.0f)) return 0.0f;
-        return grad_y[i];
+        if (relu && !((y != nullptr ? to_float(y[i]) : affine.apply(to_float(x[i]), channel)) > 0.0f)) return 0.0f;
+        return to_float(grad_y[i]);
     }
 };
 
@@ -88,33 +89,41 @@ struct StripeBlock
     }
 };
 
+template <class T>
+DEV void stripe_sums(float* partial, const T* x, int64_t rows, int channels, int64_t rows_per_stripe, double (*scratch)[32])
+{
+    const StripeBlock block(rows, channels, rows_per_stripe);
+    const float center = center_of(x, rows, channels, block.in_channel, scratch);
+    double sums[2];
+    sum_strided(sums, [&](int64_t row, float (&values)[2]) {
+        values[0] = to_float(x[row * channels + block.in_channel]) - center;
+        values[1] = values[0] * values[0];
+    }, block.first, block.end, Lines);
+    block.store(partial, channels, sums, scratch);
+}
+
 // Every stripe's sums of d and d^2, d = x - center.
 extern "C" __global__ void __launch_bounds__(256) batch_norm_sums(float* __restrict__ partial, // [stripes, 2, channels]
                                                                   const float* __restrict__ x, // [rows, channels]
                                                                   int64_t rows, int channels, int64_t rows_per_stripe)
 {
     SHARED(double, scratch, [Lines][32]);
-    const StripeBlock block(rows, channels, rows_per_stripe);
-    const float center = center_of(x, rows, channels, block.in_channel, scratch);
-    double sums[2];
-    sum_strided(sums, [&](int64_t row, float (&values)[2]) {
-        values[0] = x[row * channels + block.in_channel] - center;
-        values[1] = values[0] * values[0];
-    }, block.first, block.end, Lines);
-    block.store(partial, channels, sums, scratch);
+    stripe_sums(partial, x, rows, channels, rows_per_stripe, scratch);
 }
 
-// Folds the stripes and moves the running statistics. Grid: groups of 32 channels.
-extern "C" __global__ void __launch_bounds__(256) batch_norm_statistics(float* __restrict__ mean,              // [2, channels]
-                                                                        float* __restrict__ inverse_deviation, // [channels] r
-                                                                        float* __restrict__ running_mean,      // [channels]
-                                                                        float* __restrict__ running_variance,  // [channels]
-                                                                        const float* __restrict__ partial,     // [stripes, 2, channels]
-                                                                        const float* __restrict__ x,           // [rows, channels]
-                                                                        float momentum, float epsilon, int stripes,
-                                                                        int64_t rows, int channels)
+extern "C" __global__ void __launch_bounds__(256) batch_norm_sums_bf16(float* __restrict__ partial, // [stripes, 2, channels]
+                                                                       const bf16* __restrict__ x,  // [rows, channels]
+                                                                       int64_t rows, int channels, int64_t rows_per_stripe)
 {
     SHARED(double, scratch, [Lines][32]);
+    stripe_sums(partial, x, rows, channels, rows_per_stripe, scratch);
+}
+
+template <class T>
+DEV void fold_statistics(float* mean, float* inverse_deviation, float* running_mean, float* running_variance,
+                         const float* partial, const T* x, float momentum, float epsilon, int stripes, int64_t rows,
+                         int channels, double (*scratch)[32])
+{
     const int channel = blockIdx.x * 32 + threadIdx.x % 32, in_channel = min(channel, channels - 1);
     const double sum = column_sum(fold_column(partial, in_channel, stripes, 2 * static_cast<int64_t>(channels)), scratch);
     const double squares = column_sum(fold_column(partial + channels, in_channel, stripes, 2 * static_cast<int64_t>(channels)), scratch);
@@ -128,6 +137,35 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_statistics(float* _
     inverse_deviation[channel] = static_cast<float>(1 / sqrt(variance + epsilon));
     running_mean[channel] = static_cast<float>((1.0 - momentum) * running_mean[channel] + momentum * exact);
     running_variance[channel] = static_cast<float>((1.0 - momentum) * running_variance[channel] + momentum * (variance * rows / (rows - 1.0)));
+}
+
+// Folds the stripes and moves the running statistics. Grid: groups of 32 channels.
+extern "C" __global__ void __launch_bounds__(256) batch_norm_statistics(float* __restrict__ mean,              // [2, channels]
+                                                                        float* __restrict__ inverse_deviation, // [channels] r
+                                                                        float* __restrict__ running_mean,      // [channels]
+                                                                        float* __restrict__ running_variance,  // [channels]
+                                                                        const float* __restrict__ partial,     // [stripes, 2, channels]
+                                                                        const float* __restrict__ x,           // [rows, channels]
+                                                                        float momentum, float epsilon, int stripes,
+                                                                        int64_t rows, int channels)
+{
+    SHARED(double, scratch, [Lines][32]);
+    fold_statistics(mean, inverse_deviation, running_mean, running_variance, partial, x, momentum, epsilon, stripes,
+                    rows, channels, scratch);
+}
+
+extern "C" __global__ void __launch_bounds__(256) batch_norm_statistics_bf16(float* __restrict__ mean,              // [2, channels]
+                                                                             float* __restrict__ inverse_deviation, // [channels] r
+                                                                             float* __restrict__ running_mean,      // [channels]
+                                                                             float* __restrict__ running_variance,  // [channels]
+                                                                             const float* __restrict__ partial,     // [stripes, 2, channels]
+                                                                             const bf16* __restrict__ x,            // [rows, channels]
+                                                                             float momentum, float epsilon, int stripes,
+                                                                             int64_t rows, int channels)
+{
+    SHARED(double, scratch, [Lines][32]);
+    fold_statistics(mean, inverse_deviation, running_mean, running_variance, partial, x, momentum, epsilon, stripes,
+                    rows, channels, scratch);
 }
 
 // The same numbers from the running statistics. A thread per channel.
@@ -158,6 +196,18 @@ template <class Visit> DEV void for_elements(int64_t count, int channels, const 
     }
 }
 
+template <class T>
+DEV void normalise(T* y, const T* x, const float* mean, const float* inverse_deviation, const float* gamma,
+                   const float* beta, const T* residual, int relu, int64_t count, int channels)
+{
+    const Affine affine = {mean, inverse_deviation, gamma, beta, channels};
+    for_elements(count, channels, [&](int64_t i, int channel) {
+        float value = affine.apply(to_float(x[i]), channel);
+        if (residual != nullptr) value += to_float(residual[i]);
+        store(y[i], relu ? max_op(value, 0.0f) : value);
+    });
+}
+
 // Any grid.
 extern "C" __global__ void __launch_bounds__(256) batch_norm_normalise(float* __restrict__ y,                       // [rows, channels]
                                                                        const float* __restrict__ x,                 // [rows, channels]
@@ -168,12 +218,36 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_normalise(float* __
                                                                        const float* __restrict__ residual,          // [rows, channels] or null
                                                                        int relu, int64_t count, int channels)
 {
-    const Affine affine = {mean, inverse_deviation, gamma, beta, channels};
-    for_elements(count, channels, [&](int64_t i, int channel) {
-        float value = affine.apply(x[i], channel);
-        if (residual != nullptr) value += residual[i];
-        y[i] = relu ? max_op(value, 0.0f) : value;
-    });
+    normalise(y, x, mean, inverse_deviation, gamma, beta, residual, relu, count, channels);
+}
+
+extern "C" __global__ void __launch_bounds__(256) batch_norm_normalise_bf16(bf16* __restrict__ y,                        // [rows, channels]
+                                                                            const bf16* __restrict__ x,                  // [rows, channels]
+                                                                            const float* __restrict__ mean,              // [2, channels]
+                                                                            const float* __restrict__ inverse_deviation, // [channels]
+                                                                            const float* __restrict__ gamma,             // [channels] or null
+                                                                            const float* __restrict__ beta,              // [channels] or null
+                                                                            const bf16* __restrict__ residual,           // [rows, channels] or null
+                                                                            int relu, int64_t count, int channels)
+{
+    normalise(y, x, mean, inverse_deviation, gamma, beta, residual, relu, count, channels);
+}
+
+template <class T>
+DEV void stripe_grad_sums(float* partial, const T* grad_y, const T* x, const T* y, const float* mean,
+                          const float* inverse_deviation, const float* gamma, const float* beta, int relu, int64_t rows,
+                          int channels, int64_t rows_per_stripe, double (*scratch)[32])
+{
+    const StripeBlock block(rows, channels, rows_per_stripe);
+    const Gate<T> gate = {{mean, inverse_deviation, gamma, beta, channels}, grad_y, x, y, relu};
+    const float center = mean[block.in_channel];
+    double sums[2];
+    sum_strided(sums, [&](int64_t row, float (&values)[2]) {
+        const int64_t i = row * channels + block.in_channel;
+        values[0] = gate.through(i, block.in_channel);
+        values[1] = values[0] * (to_float(x[i]) - center);
+    }, block.first, block.end, Lines);
+    block.store(partial, channels, sums, scratch);
 }
 
 // Every stripe's sums of g and g (x - mean), mean being the rounded one.
@@ -188,16 +262,23 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_grad_sums(float* __
                                                                        int relu, int64_t rows, int channels, int64_t rows_per_stripe)
 {
     SHARED(double, scratch, [Lines][32]);
-    const StripeBlock block(rows, channels, rows_per_stripe);
-    const Gate gate = {{mean, inverse_deviation, gamma, beta, channels}, grad_y, x, y, relu};
-    const float center = mean[block.in_channel];
-    double sums[2];
-    sum_strided(sums, [&](int64_t row, float (&values)[2]) {
-        const int64_t i = row * channels + block.in_channel;
-        values[0] = gate.through(i, block.in_channel);
-        values[1] = values[0] * (x[i] - center);
-    }, block.first, block.end, Lines);
-    block.store(partial, channels, sums, scratch);
+    stripe_grad_sums(partial, grad_y, x, y, mean, inverse_deviation, gamma, beta, relu, rows, channels, rows_per_stripe,
+                     scratch);
+}
+
+extern "C" __global__ void __launch_bounds__(256) batch_norm_grad_sums_bf16(float* __restrict__ partial,                 // [stripes, 2, channels]
+                                                                            const bf16* __restrict__ grad_y,             // [rows, channels]
+                                                                            const bf16* __restrict__ x,                  // [rows, channels]
+                                                                            const bf16* __restrict__ y,                  // [rows, channels] or null
+                                                                            const float* __restrict__ mean,              // [2, channels]
+                                                                            const float* __restrict__ inverse_deviation, // [channels]
+                                                                            const float* __restrict__ gamma,             // [channels] or null
+                                                                            const float* __restrict__ beta,              // [channels] or null
+                                                                            int relu, int64_t rows, int channels, int64_t rows_per_stripe)
+{
+    SHARED(double, scratch, [Lines][32]);
+    stripe_grad_sums(partial, grad_y, x, y, mean, inverse_deviation, gamma, beta, relu, rows, channels, rows_per_stripe,
+                     scratch);
 }
 
 // Folds the stripes to the gradients of gamma and beta and to grad_x's three numbers. Grid: groups of 32 channels.
@@ -225,6 +306,20 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_grad_affine(float* 
     coefficients[2 * channels + channel] = training ? static_cast<float>(-scale * sum / rows - slope * mean[channels + channel]) : 0.0f;
 }
 
+template <class T>
+DEV void input_gradient(T* grad_x, T* grad_residual, const T* grad_y, const T* x, const T* y, const float* coefficients,
+                        const float* mean, const float* inverse_deviation, const float* gamma, const float* beta, int relu,
+                        int64_t count, int channels)
+{
+    const Gate<T> gate = {{mean, inverse_deviation, gamma, beta, channels}, grad_y, x, y, relu};
+    const float *slope = coefficients + channels, *offset = slope + channels;
+    for_elements(count, channels, [&](int64_t i, int channel) {
+        const float g = gate.through(i, channel);
+        if (grad_residual != nullptr) store(grad_residual[i], g);
+        if (grad_x != nullptr) store(grad_x[i], coefficients[channel] * g + (slope[channel] * (to_float(x[i]) - mean[channel]) + offset[channel]));
+    });
+}
+
 // Any grid.
 extern "C" __global__ void __launch_bounds__(256) batch_norm_grad_x(float* __restrict__ grad_x,                  // [rows, channels] or null
                                                                     float* __restrict__ grad_residual,           // [rows, channels] or null
@@ -238,11 +333,22 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm_grad_x(float* __res
                                                                     const float* __restrict__ beta,              // [channels] or null
                                                                     int relu, int64_t count, int channels)
 {
-    const Gate gate = {{mean, inverse_deviation, gamma, beta, channels}, grad_y, x, y, relu};
-    const float *slope = coefficients + channels, *offset = slope + channels;
-    for_elements(count, channels, [&](int64_t i, int channel) {
-        const float g = gate.through(i, channel);
-        if (grad_residual != nullptr) grad_residual[i] = g;
-        if (grad_x != nullptr) grad_x[i] = coefficients[channel] * g + (slope[channel] * (x[i] - mean[channel]) + offset[channel]);
-    });
+    input_gradient(grad_x, grad_residual, grad_y, x, y, coefficients, mean, inverse_deviation, gamma, beta, relu, count,
+                   channels);
+}
+
+extern "C" __global__ void __launch_bounds__(256) batch_norm_grad_x_bf16(bf16* __restrict__ grad_x,                   // [rows, channels] or null
+                                                                         bf16* __restrict__ grad_residual,            // [rows, channels] or null
+                                                                         const bf16* __restrict__ grad_y,             // [rows, channels]
+                                                                         const bf16* __restrict__ x,                  // [rows, channels]
+                                                                         const bf16* __restrict__ y,                  // [rows, channels] or null
+                                                                         const float* __restrict__ coefficients,      // [3, channels]
+                                                                         const float* __restrict__ mean,              // [2, channels]
+                                                                         const float* __restrict__ inverse_deviation, // [channels]
+                                                                         const float* __restrict__ gamma,             // [channels] or null
+                                                                         const float* __restrict__ beta,              // [channels] or null
+                                                                         int relu, int64_t count, int channels)
+{
+    input_gradient(grad_x, grad_residual, grad_y, x, y, coefficients, mean, inverse_deviation, gamma, beta, relu, count,
+                   channels);
 }

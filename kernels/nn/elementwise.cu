@@ -10,3 +10,10 @@ extern "C" __global__ void __launch_bounds__(256) add_in_place(float* __restrict
     for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += stride)
         sum[i] += term[i];
 }
+
+extern "C" __global__ void __launch_bounds__(256) add_in_place_bf16(bf16* __restrict__ sum,        // [count]
+                                                                    const bf16* __restrict__ term, // [count]
+                                                                    int64_t count)
+{
+    for (int64_t i = grid_thread(); i < count; i += grid_threads()) store(sum[i], to_float(sum[i]) + to_float(term[i]));
+}

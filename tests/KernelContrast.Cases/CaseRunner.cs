@@ -36,7 +36,9 @@ public static class CaseRunner
         Tensor output = test.Run(inputs);
         string? changed = ChangedInput(test, inputs);
         if (changed is not null) return new(changed, double.PositiveInfinity);
-        return Compare("output", output.ToArray(), test.Reference(ReferenceInputs(test)), null, test.Forward);
+        double[] expected = test.Reference(ReferenceInputs(test));
+        Tolerance tolerance = test.Naive is { } naive ? ErrorOf(naive(ReferenceInputs(test)), expected) : test.Forward;
+        return Compare("output", output.ToArray(), expected, null, tolerance);
     });
 
     /// <summary>Checks the gradients under a random upstream gradient.</summary>
@@ -71,15 +73,26 @@ public static class CaseRunner
         double[][] x = ReferenceInputs(test);
         double[]?[] expected = test.ReferenceGradient!(x, cotangent);
         double[]?[]? scales = test.GradientScale?.Invoke(x, cotangent);
+        double[]?[]? naive = test.NaiveGradient?.Invoke(ReferenceInputs(test), cotangent);
         double worst = 0;
         for (int i = 0; i < gradients.Length; i++)
         {
             if (gradients[i] is not { } actual) continue;
-            CaseResult result = Compare($"gradient of input {i}", actual, expected[i]!, scales?[i], test.Gradient);
+            CaseResult result = Compare($"gradient of input {i}", actual, expected[i]!, scales?[i],
+                naive is null ? test.Gradient : ErrorOf(naive[i]!, expected[i]!));
             if (result.Problem is not null) return result;
             worst = Math.Max(worst, result.WorstRatio);
         }
         return new(null, worst);
+    }
+
+    /// <summary>The bound that a naive implementation's error sets: some times its largest.</summary>
+    private static Tolerance ErrorOf(double[] naive, double[] exact)
+    {
+        double worst = 0;
+        for (int i = 0; i < exact.Length; i++)
+            if (double.IsFinite(exact[i])) worst = Math.Max(worst, Math.Abs(naive[i] - exact[i]));
+        return new(0, 0, OpCase.NaiveErrors * worst);
     }
 
     private static CaseResult CompareFiniteDifferences(OpCase test, float[]?[] gradients, double[] cotangent, ref PhiloxStream random)

@@ -51,7 +51,7 @@ internal sealed class Conv2dCases : ICaseSource
         yield return Case("no images", 0, 2, 4, 4, 3, 3, 3, 1, 1, true, seed++);
     }
 
-    private static OpCase Case(string name, int n, int c, int h, int w, int k, int r, int s, int stride, int padding, bool bias, ulong seed)
+    internal static OpCase Case(string name, int n, int c, int h, int w, int k, int r, int s, int stride, int padding, bool bias, ulong seed)
     {
         var g = new Sizes(n, c, h, w, k, r, s, stride, padding);
         CaseInput[] inputs = [CaseInput.Normal(new(n, c, h, w), seed), CaseInput.Normal(new(k, c, r, s), seed + 1000, 0.3)];

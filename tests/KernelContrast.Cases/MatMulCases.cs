@@ -21,7 +21,7 @@ internal sealed class MatMulCases : ICaseSource
         yield return Case("several blocks of columns", 3, 4135, 5, false, false, 33);
     }
 
-    private static OpCase Case(string name, int m, int n, int k, bool transposeA, bool transposeB, ulong seed) => new()
+    internal static OpCase Case(string name, int m, int n, int k, bool transposeA, bool transposeB, ulong seed) => new()
     {
         Op = "matmul",
         Name = name,

@@ -56,6 +56,24 @@ public sealed class OpCase
     /// <summary>Only a benchmark row: too large to compare with a naive reference.</summary>
     public bool BenchmarkOnly { get; init; }
 
+    /// <summary>Not <see cref="Precision.Float32"/>: the op runs in this precision, and <see cref="Naive"/> bounds its error.</summary>
+    public Precision Precision { get; init; }
+
+    /// <summary>False for ops on tensors that the CPU stores but does not compute with.</summary>
+    public bool OnCpu { get; init; } = true;
+
+    /// <summary>
+    /// The reference, but with every number rounded that a plain implementation in <see cref="Precision"/> would round.
+    /// The op's largest error may be <see cref="NaiveErrors"/> times this one's, in place of <see cref="Forward"/>.
+    /// </summary>
+    public Func<double[][], double[]>? Naive { get; init; }
+
+    /// <summary>Likewise for gradients, in place of <see cref="Gradient"/>; needs <see cref="ReferenceGradient"/>.</summary>
+    public Func<double[][], double[], double[]?[]>? NaiveGradient { get; init; }
+
+    /// <summary>How many times the naive implementation's largest error an op's may be.</summary>
+    public const double NaiveErrors = 2;
+
     public override string ToString() => $"{Op}: {Name}";
 }
 

@@ -47,7 +47,7 @@ internal static class GradcheckCommand
         var problems = new List<string>();
         double worst = 0;
         int cases = 0;
-        foreach (OpCase test in CaseRunner.AllCases.Where(c => c.Op == op && !c.BenchmarkOnly))
+        foreach (OpCase test in CaseRunner.AllCases.Where(c => c.Op == op && !c.BenchmarkOnly && (c.OnCpu || device != Device.Cpu)))
         {
             cases++;
             try

@@ -87,8 +87,8 @@ internal sealed class Node
     }
 }
 
-/// <summary>An input of a recorded op: its shape, device and, when its gradient is wanted, its node.</summary>
-internal readonly record struct Edge(Node? Node, Shape Shape, Device Device);
+/// <summary>An input of a recorded op: its shape, type, device and, when its gradient is wanted, its node.</summary>
+internal readonly record struct Edge(Node? Node, Shape Shape, DType Type, Device Device);
 
 /// <summary>What a backward function sees.</summary>
 internal readonly ref struct BackwardContext(Node node, Tensor gradOutput, Tensor?[] results)
@@ -104,8 +104,10 @@ internal readonly ref struct BackwardContext(Node node, Tensor gradOutput, Tenso
 
     internal Shape InputShape(int input) => node.Inputs[input].Shape;
 
-    /// <summary>Uninitialised memory for the gradient of an input, to be filled by the caller.</summary>
-    internal Tensor NewGrad(int input) => results[input] = Tensor.Empty(node.Inputs[input].Shape, node.Inputs[input].Device);
+    internal DType InputType(int input) => node.Inputs[input].Type;
+
+    /// <summary>Uninitialised memory for the gradient of an input, of its shape and type, to be filled by the caller.</summary>
+    internal Tensor NewGrad(int input) => results[input] = Tensor.Empty(InputShape(input), node.Inputs[input].Device, InputType(input));
 
     /// <summary>Hands over a tensor (a view of the upstream gradient, say) as the gradient of an input.</summary>
     internal void SetGrad(int input, Tensor gradient) => results[input] = gradient;

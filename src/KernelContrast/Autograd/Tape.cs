@@ -20,7 +20,7 @@ internal static class Tape
 
         var edges = new Edge[inputs.Length];
         for (int i = 0; i < edges.Length; i++)
-            edges[i] = inputs[i] is { } input ? new Edge(input.RequiresGrad ? input.NodeForGradient().Retain() : null, input.Shape, input.Device) : default;
+            edges[i] = inputs[i] is { } input ? new Edge(input.RequiresGrad ? input.NodeForGradient().Retain() : null, input.Shape, input.Type, input.Device) : default;
         var kept = new Tensor[saved.Length];
         using (TensorScope.Suspend())
             for (int i = 0; i < kept.Length; i++) kept[i] = saved[i].Detach();
@@ -87,8 +87,8 @@ internal static class Tape
                 if (node.Inputs[i].Node is not { } input) { result?.Dispose(); continue; }
                 if (result is null)
                     throw new InvalidOperationException($"The backward of '{node.Name}' gave no gradient for its input {i}.");
-                if (result.Shape != node.Inputs[i].Shape)
-                    throw new InvalidOperationException($"The backward of '{node.Name}' gave a gradient of shape {result.Shape} for its input {i} of shape {node.Inputs[i].Shape}.");
+                if (result.Shape != node.Inputs[i].Shape || result.Type != node.Inputs[i].Type)
+                    throw new InvalidOperationException($"The backward of '{node.Name}' gave a gradient of shape {result.Shape} and type {result.Type} for its input {i} of shape {node.Inputs[i].Shape} and type {node.Inputs[i].Type}.");
                 enqueue(input, result);
             }
         }

@@ -38,7 +38,8 @@ public sealed partial class Tensor
             throw new InvalidOperationException($"Backward() without a gradient starts at a scalar, but this tensor has shape {Shape}. Pass the upstream gradient.");
         using var suspended = TensorScope.Suspend();
         using Tensor one = Full(Shape, 1, Device);
-        Backward(one, keepGraph);
+        using Tensor typed = one.To(Type);
+        Backward(typed, keepGraph);
     }
 
     /// <summary>Runs the tape backward from this tensor with the given upstream gradient, of the same shape.</summary>
@@ -48,6 +49,8 @@ public sealed partial class Tensor
     {
         if (gradient.Shape != Shape)
             throw new ArgumentException($"The upstream gradient has shape {gradient.Shape}, the tensor {Shape}.");
+        if (gradient.Type != Type)
+            throw new ArgumentException($"The upstream gradient holds {gradient.Type}, the tensor {Type}. Convert it with To(DType.{Type}).");
         if (gradient.Device != Device)
             throw new ArgumentException($"The upstream gradient is on {gradient.Device}, the tensor on {Device}.");
         if (!RequiresGrad)

@@ -83,7 +83,9 @@ public sealed partial class Tensor : IDisposable
     }
 
     /// <summary>A copy of <paramref name="values"/>, given in row-major (NCHW for rank 4) order.</summary>
-    /// <typeparam name="T"><see cref="float"/>, <see cref="int"/> or <see cref="byte"/>.</typeparam>
+    /// <typeparam name="T">
+    /// <see cref="float"/>, <see cref="int"/>, <see cref="byte"/>, or <see cref="ushort"/> for the bits of bfloat16.
+    /// </typeparam>
     /// <exception cref="ArgumentException">The number of values is not the shape's.</exception>
     public static Tensor From<T>(ReadOnlySpan<T> values, Shape shape, Device? device = null) where T : unmanaged
     {
@@ -100,10 +102,15 @@ public sealed partial class Tensor : IDisposable
         return tensor;
     }
 
-    /// <summary>A copy of the elements in row-major (NCHW for rank 4) order.</summary>
+    /// <summary>
+    /// A copy of the elements in row-major (NCHW for rank 4) order. A bfloat16 tensor gives its numbers as
+    /// <see cref="float"/>, or its bits as <see cref="ushort"/>.
+    /// </summary>
     /// <exception cref="InvalidOperationException"><typeparamref name="T"/> is not the tensor's type.</exception>
     public T[] ToArray<T>() where T : unmanaged
     {
+        if (typeof(T) == typeof(float) && Type == DType.BFloat16)
+            return (T[])(object)Array.ConvertAll(ToArray<ushort>(), BFloat16Bits.ToSingle);
         if (DTypes.Of<T>() != Type)
             throw new InvalidOperationException($"This tensor holds {Type}, not {typeof(T).Name}.");
         var stored = new T[Count];
@@ -114,7 +121,7 @@ public sealed partial class Tensor : IDisposable
         return values;
     }
 
-    /// <summary>A copy of the elements of a float tensor in row-major (NCHW for rank 4) order.</summary>
+    /// <summary>A copy of the elements of a float or bfloat16 tensor in row-major (NCHW for rank 4) order.</summary>
     public float[] ToArray() => ToArray<float>();
 
     /// <summary>The value of a one-element float tensor.</summary>

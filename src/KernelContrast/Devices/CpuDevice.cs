@@ -40,6 +40,8 @@ public sealed class CpuDevice : Device
     /// <inheritdoc/>
     public override void Synchronize() { }
 
+    internal override bool ComputesInBFloat16 => false;
+
     internal override DeviceBuffer Allocate(long bytes) => new CpuBuffer(this, bytes);
 
     internal override unsafe void CopyFromHost(DeviceBuffer destination, ReadOnlySpan<byte> source) =>

@@ -102,6 +102,8 @@ public sealed unsafe class CudaDevice : Device
     /// <summary>Before every driver call: contexts are current per thread, and other libraries change them too.</summary>
     internal void MakeCurrent() => CudaException.Check(CudaDriver.cuCtxSetCurrent(Context));
 
+    internal override bool ComputesInBFloat16 => true;
+
     internal override DeviceBuffer Allocate(long bytes) => new CudaBuffer(this, _pool.Rent(bytes, out long reserved), bytes, reserved);
 
     internal override bool RunsBehind => true;

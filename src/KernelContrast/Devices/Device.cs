@@ -26,6 +26,9 @@ public abstract partial class Device
     /// <summary>Waits until every op issued so far has finished. Returns at once on the CPU.</summary>
     public abstract void Synchronize();
 
+    /// <summary>Whether ops take bfloat16 tensors here; else they are storage only, to be converted.</summary>
+    internal abstract bool ComputesInBFloat16 { get; }
+
     /// <summary>Uninitialised memory of at least <paramref name="bytes"/> bytes (never zero-length).</summary>
     internal abstract DeviceBuffer Allocate(long bytes);
 

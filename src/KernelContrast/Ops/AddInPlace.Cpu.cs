@@ -11,6 +11,15 @@ internal static partial class AddInPlaceOp
         {
             var cpu = (CpuDevice)sum.Device;
             nint s = sum.Pointer, t = term.Pointer;
+            if (sum.Type == DType.BFloat16)
+            {
+                cpu.Workers.ForRanges(sum.Count, CpuGrain.Elementwise, (from, to) =>
+                {
+                    for (long i = from; i < to; i++)
+                        ((ushort*)s)[i] = BFloat16Bits.From(BFloat16Bits.ToSingle(((ushort*)s)[i]) + BFloat16Bits.ToSingle(((ushort*)t)[i]));
+                });
+                return;
+            }
             cpu.Workers.ForRanges(sum.Count, CpuGrain.Elementwise, (from, to) =>
             {
                 var into = new Span<float>((float*)s + from, (int)(to - from));

@@ -5,7 +5,7 @@ internal static partial class AddInPlaceOp
 {
     internal abstract class Kernels
     {
-        /// <summary>sum[i] += term[i]; same shape, same device.</summary>
+        /// <summary>sum[i] += term[i]; same shape, same type (float32 or bfloat16), same device.</summary>
         internal abstract void AddInPlace(Tensor sum, Tensor term);
     }
 

@@ -28,6 +28,12 @@ internal static partial class AvgPool2dOp
     internal static Tensor Apply(Tensor x, int kernel, int stride, int padding)
     {
         const string Op = "avg-pool2d";
+        if (x.Type == DType.BFloat16)
+        {
+            // Computed in float32, rounded at the end.
+            using Tensor wideX = x.To(DType.Float32), wideY = Apply(wideX, kernel, stride, padding);
+            return wideY.To(DType.BFloat16);
+        }
         Device device = Check.SameDevice(Op, x);
         var window = PoolWindow.Of(Op, x, kernel, stride, padding);
         Tensor y = Tensor.Empty(window.OutShape, device);

@@ -54,7 +54,9 @@ internal static partial class BatchNormOp
         float momentum, float epsilon, bool relu, Tensor? residual)
     {
         const string Op = "batch-norm";
-        Device device = Check.SameDevice(Op, x, gamma, beta, runningMean, runningVariance, residual);
+        Device device = Check.SameDeviceAndType(Op, x, residual);
+        Check.That(Check.SameDevice(Op, runningMean, runningVariance, gamma, beta) == device,
+            $"{Op}: x is on {device}, its statistics on {runningMean.Device}. Move one with To(device).");
         Check.That(x.Shape.Rank is 2 or 4, $"{Op}: x has shape {x.Shape}, expected [N, C] or [N, C, H, W].");
         var channels = new Shape(x.Shape[1]);
         Check.Shape(Op, runningMean, channels);
@@ -69,7 +71,7 @@ internal static partial class BatchNormOp
         using Tensor mean = Tensor.Empty(new(2, x.Shape[1]), device), inverseDeviation = Tensor.Empty(channels, device);
         if (training) kernels.Statistics(mean, inverseDeviation, runningMean, runningVariance, x, momentum, epsilon);
         else kernels.FromRunning(mean, inverseDeviation, runningMean, runningVariance, epsilon);
-        Tensor y = Tensor.Empty(x.Shape, device);
+        Tensor y = Tensor.Empty(x.Shape, device, x.Type);
         kernels.Normalize(y, x, mean, inverseDeviation, gamma, beta, residual, relu);
 
         List<Tensor> saved = [x, mean, inverseDeviation];

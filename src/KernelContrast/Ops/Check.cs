@@ -22,7 +22,24 @@ internal static class Check
 
     internal static void Floats(string op, Tensor tensor, [CallerArgumentExpression(nameof(tensor))] string? name = null)
     {
-        if (tensor.Type != DType.Float32) throw new ArgumentException($"{op}: {name} holds {tensor.Type}, expected Float32.");
+        if (tensor.Type != DType.Float32)
+            throw new ArgumentException($"{op}: {name} holds {tensor.Type}, expected Float32.{(tensor.Type == DType.BFloat16 ? " Convert it with To(DType.Float32)." : "")}");
+    }
+
+    /// <summary>All on one device and of one type: float32, or bfloat16 where the device computes in it. Returns the device.</summary>
+    internal static Device SameDeviceAndType(string op, Tensor first, params ReadOnlySpan<Tensor?> others)
+    {
+        if (first.Type != DType.BFloat16) return SameDevice(op, first, others);
+        if (!first.Device.ComputesInBFloat16)
+            throw new ArgumentException($"{op}: x holds BFloat16, but {first.Device} computes in Float32. Convert it with To(DType.Float32).");
+        foreach (Tensor? other in others)
+        {
+            if (other is null) continue;
+            if (other.Device != first.Device)
+                throw new ArgumentException($"{op}: its inputs are on different devices, {first.Device} and {other.Device}. Move one with To(device).");
+            That(other.Type == first.Type, $"{op}: its inputs hold {first.Type} and {other.Type}. Convert one with To(DType.{first.Type}).");
+        }
+        return first.Device;
     }
 
     internal static void Rank(string op, Tensor tensor, int rank, [CallerArgumentExpression(nameof(tensor))] string? name = null)

@@ -6,16 +6,16 @@ internal static partial class ColumnSums
 {
     private const int CudaThreads = 256;
 
-    private static readonly CudaKernel StripeSums = new("nn/column_sums", "column_sums_stripes");
+    private static readonly TypedKernel StripeSums = new("nn/column_sums", "column_sums_stripes");
     private static readonly CudaKernel Fold = new("nn/column_sums", "column_sums_fold");
 
-    /// <summary>sums[j] = Σ_i matrix[i, j] by <c>kernels/nn/column_sums.cu</c>.</summary>
+    /// <summary>sums[j] = Σ_i matrix[i, j] by <c>kernels/nn/column_sums.cu</c>; matrix in float32 or bfloat16, sums in float32.</summary>
     internal static void RunCuda(Tensor sums, Tensor matrix, long rows, int columns)
     {
         if (columns == 0) return;
         (int stripes, long rowsPerStripe) = Stripes(rows, columns);
         using Tensor partial = Tensor.Empty(new(stripes, columns), matrix.Device);
-        StripeSums.Launch(matrix.Device, new(checked(stripes * Groups(columns)), CudaThreads), partial, matrix, rows, columns, rowsPerStripe);
+        StripeSums.For(matrix.Type).Launch(matrix.Device, new(checked(stripes * Groups(columns)), CudaThreads), partial, matrix, rows, columns, rowsPerStripe);
         Fold.Launch(matrix.Device, new(Groups(columns), CudaThreads), sums, partial, stripes, columns);
     }
 

@@ -8,7 +8,9 @@ internal static partial class Conv2dOp
     internal sealed class Cuda : Kernels
     {
         private const string File = "nn/conv2d";
-        private const int Tile = 64, Threads = 256;
+        private const int Threads = 256;
+
+        internal const int Tile = 64;
 
         private static readonly CudaKernel ForwardKernel = new(File, "conv2d_forward");
         private static readonly CudaKernel GradX = new(File, "conv2d_grad_x");
@@ -19,6 +21,11 @@ internal static partial class Conv2dOp
         {
             long blocks = Tiles(Pixels(g)) * Tiles(g.Filters);
             if (blocks == 0) return;
+            if (x.Type == DType.BFloat16)
+            {
+                Bf16.Forward(y, x, weight, bias, g);
+                return;
+            }
             ForwardKernel.Launch(y.Device, new(Checked(blocks, g), Threads), y, x, weight, bias, g.Images, g.Height, g.Width, g.Channels,
                 g.Filters, g.KernelHeight, g.KernelWidth, g.Stride, g.Padding, g.OutHeight, g.OutWidth);
         }
@@ -31,6 +38,11 @@ internal static partial class Conv2dOp
             // Pixels of one remainder modulo the stride, at most; and how many remainders occur.
             long largest = (long)g.Images * ((g.Height - 1) / g.Stride + 1) * ((g.Width - 1) / g.Stride + 1);
             long phases = (long)Math.Min(g.Stride, g.Height) * Math.Min(g.Stride, g.Width);
+            if (gradY.Type == DType.BFloat16)
+            {
+                Bf16.BackwardInput(gradX, gradY, weight, g, phases, largest);
+                return;
+            }
             int pixelTiles = Checked(Tiles(largest), g);
             GradX.Launch(gradX.Device, new(Checked(phases * pixelTiles * Tiles(g.Channels), g), Threads), gradX, gradY, weight, g.Images,
                 g.Height, g.Width, g.Channels, g.Filters, g.KernelHeight, g.KernelWidth, g.Stride, g.Padding, g.OutHeight, g.OutWidth, pixelTiles);
@@ -43,8 +55,10 @@ internal static partial class Conv2dOp
             long tiles = Tiles(g.Filters) * Tiles((long)g.KernelHeight * g.KernelWidth * g.Channels);
             (int stripes, int pixelsPerStripe) = Stripes(pixels, tiles, gradWeight.Count);
             using Tensor? partial = stripes == 1 ? null : Tensor.Empty(new(stripes, checked((int)gradWeight.Count)), device);
-            GradW.Launch(device, new(Checked(stripes * tiles, g), Threads), partial ?? gradWeight, gradY, x, g.Images, g.Height, g.Width, g.Channels,
-                g.Filters, g.KernelHeight, g.KernelWidth, g.Stride, g.Padding, g.OutHeight, g.OutWidth, pixelsPerStripe);
+            if (gradY.Type == DType.BFloat16) Bf16.BackwardWeight(partial ?? gradWeight, gradY, x, g, stripes * tiles, pixelsPerStripe);
+            else
+                GradW.Launch(device, new(Checked(stripes * tiles, g), Threads), partial ?? gradWeight, gradY, x, g.Images, g.Height, g.Width, g.Channels,
+                    g.Filters, g.KernelHeight, g.KernelWidth, g.Stride, g.Padding, g.OutHeight, g.OutWidth, pixelsPerStripe);
             if (partial is not null)
                 Fold.Launch(device, LaunchShape.GridStride(gradWeight.Count, Threads), gradWeight, partial, stripes, gradWeight.Count);
         }
@@ -64,13 +78,13 @@ internal static partial class Conv2dOp
             return (Math.Max(1, (int)((pixels + (long)perStripe - 1) / perStripe)), perStripe);
         }
 
-        private static long Tiles(long lines) => (lines + Tile - 1) / Tile;
+        internal static long Tiles(long lines) => (lines + Tile - 1) / Tile;
 
         /// <summary>Pixels of y.</summary>
-        private static int Pixels(Geometry g) => Checked((long)g.Images * g.OutHeight * g.OutWidth, g);
+        internal static int Pixels(Geometry g) => Checked((long)g.Images * g.OutHeight * g.OutWidth, g);
 
         /// <summary>A count, which the kernels hold in 32 bits; a tile's worth of room keeps their sums from overflowing.</summary>
-        private static int Checked(long count, Geometry g) => count <= int.MaxValue - Tile ? (int)count
+        internal static int Checked(long count, Geometry g) => count <= int.MaxValue - Tile ? (int)count
             : throw new ArgumentException($"conv2d: {g.Images} images of {g.Height}×{g.Width} are more pixels than one launch can count. Split the batch.");
     }
 }

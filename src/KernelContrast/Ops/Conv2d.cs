@@ -20,7 +20,8 @@ public static partial class Functional
 /// Forward: y = x ⋆ w + b. Backward, with zero where an index leaves its tensor:
 /// grad_x[n, c, y, x] = Σ_{k,r,s} grad_y[n, k, (y + p − r)/stride, (x + p − s)/stride] · w[k, c, r, s] over r, s that divide;
 /// grad_w[k, c, r, s] = Σ_{n,i,j} grad_y[n, k, i, j] · x[n, c, i·stride + r − p, j·stride + s − p];
-/// grad_b[k] = Σ_{n,i,j} grad_y[n, k, i, j]. Saves x and w.
+/// grad_b[k] = Σ_{n,i,j} grad_y[n, k, i, j]. Saves x and w,
+/// as rounded by <see cref="Autocast"/>.
 /// </summary>
 internal static partial class Conv2dOp
 {
@@ -45,7 +46,9 @@ internal static partial class Conv2dOp
     internal static Tensor Apply(Tensor x, Tensor weight, Tensor? bias, int stride, int padding)
     {
         const string Op = "conv2d";
-        Device device = Check.SameDevice(Op, x, weight, bias);
+        Device device = Check.SameDevice(Op, weight, bias);
+        Check.That(x.Device == device, $"{Op}: its inputs are on different devices, {x.Device} and {device}. Move one with To(device).");
+        Check.That(x.Type.IsFloat(), $"{Op}: x holds {x.Type}, expected Float32 or BFloat16.");
         Check.Rank(Op, x, 4);
         Check.Rank(Op, weight, 4);
         Check.That(stride >= 1, $"{Op}: stride is {stride}, expected 1 or more.");
@@ -57,13 +60,16 @@ internal static partial class Conv2dOp
         Check.That(g.Height + 2 * padding >= g.KernelHeight && g.Width + 2 * padding >= g.KernelWidth,
             $"{Op}: x of {g.Height}×{g.Width} with padding {padding} is smaller than the kernel of {g.KernelHeight}×{g.KernelWidth}.");
 
-        Tensor y = Tensor.Empty(new(g.Images, g.Filters, g.OutHeight, g.OutWidth), device);
-        if (y.Count > 0) On(device).Forward(y, x, weight, bias, g);
-        return Tape.Record(Op, y, [x, weight, bias], saved: [x, weight], (in b) =>
+        Precision precision = Autocast.Of(Op, x);
+        using Tensor xFactor = Autocast.Factor(x, precision), weightFactor = Autocast.Factor(weight, precision);
+        Tensor y = Tensor.Empty(new(g.Images, g.Filters, g.OutHeight, g.OutWidth), device, Autocast.ResultType(device, precision));
+        if (y.Count > 0) On(device).Forward(y, xFactor, weightFactor, bias, g);
+        return Tape.Record(Op, y, [x, weight, bias], saved: [xFactor, weightFactor], (in b) =>
         {
             Kernels kernels = On(b.GradOutput.Device);
-            if (b.Needs(0)) kernels.BackwardInput(b.NewGrad(0), b.GradOutput, weight: b.Saved(1), g);
-            if (b.Needs(1)) kernels.BackwardWeight(b.NewGrad(1), b.GradOutput, x: b.Saved(0), g);
+            using Tensor gradY = Autocast.Factor(b.GradOutput, precision);
+            if (b.Needs(0)) kernels.BackwardInput(b.NewGrad(0), gradY, weight: b.Saved(1), g);
+            if (b.Needs(1)) kernels.BackwardWeight(b.NewGrad(1), gradY, x: b.Saved(0), g);
             if (b.Needs(2)) kernels.BackwardBias(b.NewGrad(2), b.GradOutput, g);
         });
     }

@@ -36,6 +36,12 @@ internal static partial class ElementwiseOp
 
     internal static Tensor Apply(string op, Kind kind, Tensor a, Tensor b)
     {
+        if (a.Type == DType.BFloat16 && b.Type == DType.BFloat16)
+        {
+            // Computed in float32, rounded at the end.
+            using Tensor wideA = a.To(DType.Float32), wideB = b.To(DType.Float32), wideY = Apply(op, kind, wideA, wideB);
+            return wideY.To(DType.BFloat16);
+        }
         Device device = Check.SameDevice(op, a, b);
         Tensor y = Tensor.Empty(Broadcast.Common(op, a.Shape, b.Shape), device);
         On(device).Combine(y, a, b, kind);

@@ -22,10 +22,10 @@ internal static partial class GlobalAvgPoolOp
     internal static Tensor Apply(Tensor x)
     {
         const string Op = "global-avg-pool";
-        Device device = Check.SameDevice(Op, x);
+        Device device = Check.SameDeviceAndType(Op, x);
         Check.Rank(Op, x, 4);
         Check.That(x.Shape[2] * x.Shape[3] > 0, $"{Op}: x has shape {x.Shape}, expected at least one pixel.");
-        Tensor y = Tensor.Empty(new(x.Shape[0], x.Shape[1]), device);
+        Tensor y = Tensor.Empty(new(x.Shape[0], x.Shape[1]), device, x.Type);
         On(device).Forward(y, x);
         return Tape.Record(Op, y, [x], saved: [], static (in b) => On(b.GradOutput.Device).Backward(b.NewGrad(0), b.GradOutput));
     }

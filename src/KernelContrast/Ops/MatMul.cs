@@ -14,7 +14,7 @@ public static partial class Functional
 
 /// <summary>
 /// Forward: C = A·B, with A and B after transposition. Backward: grad_A = grad_C·Bᵀ and grad_B = Aᵀ·grad_C, each
-/// transposed again where the input was. Saves a and b.
+/// transposed again where the input was. Saves a and b, as rounded by <see cref="Autocast"/>.
 /// </summary>
 internal static partial class MatMulOp
 {
@@ -28,20 +28,25 @@ internal static partial class MatMulOp
 
     internal static Tensor Apply(Tensor a, Tensor b, bool transposeA, bool transposeB)
     {
-        Device device = Check.SameDevice("matmul", a, b);
+        Check.That(a.Device == b.Device, $"matmul: its inputs are on different devices, {a.Device} and {b.Device}. Move one with To(device).");
+        Check.That(a.Type.IsFloat() && b.Type.IsFloat(), $"matmul: its inputs hold {a.Type} and {b.Type}, expected Float32 or BFloat16.");
+        Device device = a.Device;
         Check.Rank("matmul", a, 2);
         Check.Rank("matmul", b, 2);
         int rows = a.Shape[transposeA ? 1 : 0], inner = a.Shape[transposeA ? 0 : 1], columns = b.Shape[transposeB ? 0 : 1];
         Check.That(b.Shape[transposeB ? 1 : 0] == inner,
             $"matmul: the inner sizes differ: a is {a.Shape}{(transposeA ? " transposed" : "")}, b is {b.Shape}{(transposeB ? " transposed" : "")}.");
-        Tensor c = Tensor.Empty(new(rows, columns), device);
-        On(device).Multiply(c, a, b, transposeA, transposeB);
-        return Tape.Record("matmul", c, [a, b], saved: [a, b], (in context) => Backward(context, transposeA, transposeB));
+        Precision precision = Autocast.Of("matmul", a.Type == DType.BFloat16 ? a : b);
+        using Tensor aFactor = Autocast.Factor(a, precision), bFactor = Autocast.Factor(b, precision);
+        Tensor c = Tensor.Empty(new(rows, columns), device, Autocast.ResultType(device, precision));
+        On(device).Multiply(c, aFactor, bFactor, transposeA, transposeB);
+        return Tape.Record("matmul", c, [a, b], saved: [aFactor, bFactor], (in context) => Backward(context, transposeA, transposeB, precision));
     }
 
-    private static void Backward(in BackwardContext context, bool transposeA, bool transposeB)
+    private static void Backward(in BackwardContext context, bool transposeA, bool transposeB, Precision precision)
     {
-        Tensor gradC = context.GradOutput, a = context.Saved(0), b = context.Saved(1);
+        using Tensor gradC = Autocast.Factor(context.GradOutput, precision);
+        Tensor a = context.Saved(0), b = context.Saved(1);
         Kernels kernels = On(gradC.Device);
         if (context.Needs(0))
         {

@@ -29,9 +29,9 @@ internal static partial class MaxPool2dOp
     internal static Tensor Apply(Tensor x, int kernel, int stride, int padding)
     {
         const string Op = "max-pool2d";
-        Device device = Check.SameDevice(Op, x);
+        Device device = Check.SameDeviceAndType(Op, x);
         var window = PoolWindow.Of(Op, x, kernel, stride, padding);
-        Tensor y = Tensor.Empty(window.OutShape, device);
+        Tensor y = Tensor.Empty(window.OutShape, device, x.Type);
         On(device).Forward(y, x, window);
         return Tape.Record(Op, y, [x], saved: [x, y], (in b) =>
             On(b.GradOutput.Device).Backward(b.NewGrad(0), b.GradOutput, x: b.Saved(0), y: b.Saved(1), window));

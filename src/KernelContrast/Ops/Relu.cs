@@ -21,8 +21,8 @@ internal static partial class ReluOp
 
     internal static Tensor Apply(Tensor x)
     {
-        Device device = Check.SameDevice("relu", x);
-        Tensor y = Tensor.Empty(x.Shape, device);
+        Device device = Check.SameDeviceAndType("relu", x);
+        Tensor y = Tensor.Empty(x.Shape, device, x.Type);
         On(device).Forward(y, x);
         return Tape.Record("relu", y, [x], saved: [y], static (in b) =>
             On(b.GradOutput.Device).Backward(b.NewGrad(0), b.GradOutput, y: b.Saved(0)));

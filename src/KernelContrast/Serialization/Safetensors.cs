@@ -62,7 +62,7 @@ public static class Safetensors
                 if (name == MetadataKey) throw new ArgumentException($"A tensor cannot be named {MetadataKey}: the format keeps that name for its text.");
                 if (!seen.Add(name)) throw new ArgumentException($"Two tensors are named '{name}'.");
                 json.WriteStartObject(name);
-                json.WriteString("dtype", tensor.Type switch { DType.Float32 => "F32", DType.Int32 => "I32", _ => "U8" });
+                json.WriteString("dtype", tensor.Type switch { DType.Float32 => "F32", DType.Int32 => "I32", DType.BFloat16 => "BF16", _ => "U8" });
                 json.WriteStartArray("shape");
                 foreach (int size in tensor.Shape.Sizes) json.WriteNumberValue(size);
                 json.WriteEndArray();
@@ -87,6 +87,7 @@ public static class Safetensors
         {
             case DType.Float32: stream.Write(MemoryMarshal.AsBytes(tensor.ToArray<float>().AsSpan())); break;
             case DType.Int32: stream.Write(MemoryMarshal.AsBytes(tensor.ToArray<int>().AsSpan())); break;
+            case DType.BFloat16: stream.Write(MemoryMarshal.AsBytes(tensor.ToArray<ushort>().AsSpan())); break;
             default: stream.Write(tensor.ToArray<byte>()); break;
         }
     }
