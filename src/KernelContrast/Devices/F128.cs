@@ -81,6 +81,10 @@ internal readonly unsafe struct F128 : ISimd<F128>
         new(Vector128.ConditionalSelect(Vector128.GreaterThan(x._v, y._v), a._v, b._v));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static F128 SelectSameBits(F128 x, F128 y, F128 a, F128 b) =>
+        new(Vector128.ConditionalSelect(Vector128.Equals(x._v.AsInt32(), y._v.AsInt32()).AsSingle(), a._v, b._v));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(F128 a) => Vector128.Sum(a._v);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -81,6 +81,10 @@ internal readonly unsafe struct F256 : ISimd<F256>
         new(Vector256.ConditionalSelect(Vector256.GreaterThan(x._v, y._v), a._v, b._v));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static F256 SelectSameBits(F256 x, F256 y, F256 a, F256 b) =>
+        new(Vector256.ConditionalSelect(Vector256.Equals(x._v.AsInt32(), y._v.AsInt32()).AsSingle(), a._v, b._v));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(F256 a) => Vector256.Sum(a._v);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -80,6 +80,10 @@ internal readonly unsafe struct F512 : ISimd<F512>
         new(Vector512.ConditionalSelect(Vector512.GreaterThan(x._v, y._v), a._v, b._v));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static F512 SelectSameBits(F512 x, F512 y, F512 a, F512 b) =>
+        new(Vector512.ConditionalSelect(Vector512.Equals(x._v.AsInt32(), y._v.AsInt32()).AsSingle(), a._v, b._v));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(F512 a) => Vector512.Sum(a._v);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

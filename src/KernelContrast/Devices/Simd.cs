@@ -47,6 +47,8 @@ internal unsafe interface ISimd<T> where T : struct, ISimd<T>
     static abstract T AddExponent(T a, T n);
     /// <summary>x &gt; y ? a : b, lane by lane.</summary>
     static abstract T SelectGreater(T x, T y, T a, T b);
+    /// <summary>Whether the bits of x and y agree ? a : b, lane by lane: for whole numbers that only look like floats.</summary>
+    static abstract T SelectSameBits(T x, T y, T a, T b);
     static abstract float Sum(T a);
     static abstract float MaxAcross(T a);
 }

@@ -21,7 +21,7 @@ public readonly record struct DeviceMatrix(nint Pointer, long RowStride, DType T
 /// <param name="columns">Keys, texts or the queue's rows; ignored by the losses within one batch.</param>
 /// <param name="dim">Elements per row.</param>
 /// <param name="temperature">τ &gt; 0.</param>
-public struct LossCall(LossKind kind, int rows, int columns, int dim, float temperature)
+public partial struct LossCall(LossKind kind, int rows, int columns, int dim, float temperature)
 {
     /// <summary>Which loss.</summary>
     public LossKind Kind { get; } = kind;

@@ -54,14 +54,8 @@ public static class NtXent
     /// <exception cref="ArgumentException">As for a tensor, or a span's length is not rows · dim.</exception>
     public static double LossAndGradient(ReadOnlySpan<float> embeddings, int rows, int dim, float temperature, PairLayout layout, Span<float> gradient)
     {
-        ContrastOp.CheckArguments(new(LossKind.NtXent, rows, 0, dim, temperature));
-        if (embeddings.Length != (long)rows * dim)
-            throw new ArgumentException($"nt-xent: {rows} rows of {dim} are {(long)rows * dim} elements, but the embeddings hold {embeddings.Length}.");
-        if (gradient.Length != embeddings.Length && !gradient.IsEmpty)
-            throw new ArgumentException($"nt-xent: the gradient has room for {gradient.Length} elements, the embeddings hold {embeddings.Length}.");
-        if (embeddings.Overlaps(gradient))
-            throw new ArgumentException("nt-xent: the gradient overlaps the embeddings; give it memory of its own.");
-        return NtXentOp.Cpu.LossAndGradient(Device.Cpu, embeddings, rows, dim, temperature, layout, gradient);
+        var call = new LossCall(LossKind.NtXent, rows, 0, dim, temperature) { Layout = layout };
+        return call.Run(new() { Embeddings = embeddings, GradEmbeddings = gradient }).Loss;
     }
 
     /// <summary>Says which row of a batch is the first that holds NaN or infinity. Reads device memory: for debugging.</summary>

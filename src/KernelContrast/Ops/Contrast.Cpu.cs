@@ -1,67 +1,120 @@
+using KernelContrast.Devices;
 using KernelContrast.Losses;
 
 namespace KernelContrast;
 
-/// <summary>The family on the CPU in double precision, with whole matrices: right, and slow.</summary>
+/// <summary>
+/// The family on the CPU. Within one batch, tiles of the upper triangle: a similarity and, with a fixed shift, its
+/// exponential are computed once for both rows. Tiles are dealt to as many slots as there are threads by their work, in one
+/// fixed way; every slot sums into memory of its own, and the slots are added in order. Memory beside inputs and
+/// gradients: 2·rows·dim floats saved per side, and one more rows·dim per side and thread during backward.
+/// </summary>
 internal sealed unsafe class ContrastCpu : ContrastKernels
 {
-    internal override long SavedBytes(Device device, in LossCall call) =>
-        4L * call.Dim * (call.Rows + (call.IsWithinBatch ? 0 : call.Columns) + (call.Kind == LossKind.Moco ? call.Rows : 0));
+    internal override long SavedBytes(Device device, in LossCall call)
+    {
+        LossCall sizes = call;
+        sizes.Saved = 0;
+        return Batch(device, sizes).PlaceSaved();
+    }
 
-    internal override long WorkspaceBytes(Device device, in LossCall call, bool backward) => 0;
+    internal override long WorkspaceBytes(Device device, in LossCall call, bool backward)
+    {
+        LossCall sizes = call;
+        sizes.Workspace = 0;
+        // Asked before addresses are known, every gradient may be wanted.
+        if (sizes.GradLoss == 0 && sizes.WantsGradient)
+        {
+            sizes.GradEmbeddings = new(1, call.Dim);
+            if (!call.IsWithinBatch && call.Kind != LossKind.Moco) sizes.GradKeys = new(1, call.Dim);
+        }
+        return Batch(device, sizes).PlaceWorkspace(backward);
+    }
 
     internal override void Forward(Device device, in LossCall call)
     {
-        float* saved = (float*)call.Saved;
-        Copy(call.Embeddings, call.Rows, call.Dim, ref saved);
-        if (!call.IsWithinBatch) Copy(call.Keys, call.Columns, call.Dim, ref saved);
-        if (call.Kind == LossKind.Moco) Copy(call.Positives, call.Rows, call.Dim, ref saved);
-        NaiveContrast naive = Naive(call);
-        float* loss = (float*)call.Loss;
-        if (call.Reduction != Reduction.None) loss[0] = (float)naive.Loss(call.Reduction);
-        else
-            for (int i = 0; i < call.Rows; i++) loss[i] = (float)naive.Losses[i];
+        CheckTypes(call);
+        var cpu = (CpuDevice)device;
+        ContrastBatch batch = Batch(device, call);
+        batch.PlaceSaved();
+        batch.PlaceWorkspace(backward: false);
+        batch.ReadScalars();
+        switch (Simd.Bits)
+        {
+            case 512: Forward<F512>(cpu, ref batch); break;
+            case 256: Forward<F256>(cpu, ref batch); break;
+            default: Forward<F128>(cpu, ref batch); break;
+        }
     }
 
     internal override void Backward(Device device, in LossCall call)
     {
-        var upstream = new double[call.Reduction == Reduction.None ? call.Rows : 1];
-        for (int i = 0; i < upstream.Length; i++) upstream[i] = ((float*)call.GradLoss)[i];
-        NaiveContrast.Gradients gradient = Naive(call).Gradient(upstream, call.Reduction).Value;
-        Write(call.GradEmbeddings, gradient.Rows, call.Dim);
-        Write(call.GradKeys, gradient.Columns, call.Dim);
-        if (call.GradTemperature != 0) *(float*)call.GradTemperature = (float)gradient.Temperature;
-        if (call.GradBias != 0) *(float*)call.GradBias = (float)gradient.Bias;
+        var cpu = (CpuDevice)device;
+        ContrastBatch batch = Batch(device, call);
+        batch.PlaceSaved();
+        batch.PlaceWorkspace(backward: true);
+        batch.ReadScalars();
+        switch (Simd.Bits)
+        {
+            case 512: Backward<F512>(cpu, ref batch); break;
+            case 256: Backward<F256>(cpu, ref batch); break;
+            default: Backward<F128>(cpu, ref batch); break;
+        }
     }
 
-    private static NaiveContrast Naive(in LossCall call)
+    private static ContrastBatch Batch(Device device, in LossCall call) => new(call, ((CpuDevice)device).Workers.Count, Simd.Bits / 32);
+
+    private static void CheckTypes(in LossCall call)
     {
-        float* saved = (float*)call.Saved;
-        int dim = call.Dim, labelled = call.Kind == LossKind.Moco ? call.Rows + call.Columns : call.Columns;
-        double[] rows = Read(ref saved, call.Rows * dim);
-        double[]? keys = call.IsWithinBatch ? null : Read(ref saved, call.Columns * dim);
-        double[]? positives = call.Kind == LossKind.Moco ? Read(ref saved, call.Rows * dim) : null;
-        return new(call.Kind, rows, keys, positives, dim, call.TemperatureAt == 0 ? call.Temperature : *(float*)call.TemperatureAt,
-            call.BiasAt == 0 ? call.Bias : *(float*)call.BiasAt, call.Layout,
-            call.Labels == 0 ? null : new ReadOnlySpan<int>((void*)call.Labels, labelled).ToArray(), call.Normalize);
+        foreach (DeviceMatrix matrix in (ReadOnlySpan<DeviceMatrix>)[call.Embeddings, call.Keys, call.Positives])
+            if (matrix.Pointer != 0 && matrix.Type != DType.Float32)
+                throw new NotSupportedException($"{ContrastOp.NameOf(call.Kind)} on cpu: a matrix is of {matrix.Type}; the CPU reads Float32.");
     }
 
-    private static double[] Read(ref float* saved, int count)
+    private static void Forward<T>(CpuDevice cpu, ref ContrastBatch batch) where T : struct, ISimd<T>
     {
-        var values = new double[count];
-        for (int i = 0; i < count; i++) values[i] = *saved++;
-        return values;
+        ContrastLabels.Fill(ref batch);
+        cpu.Workers.For(Items(ref batch), ref batch, &ContrastRows<T>.Normalize);
+        batch.ShareTiles(products: 0);
+        Tiles<T>(cpu, ref batch, backward: false);
+        cpu.Workers.For(batch.Left.Items, ref batch, &ContrastLosses.FinishLeft);
+        if (!batch.IsSquare && batch.HasColumnSums) cpu.Workers.For(batch.Right.Items, ref batch, &ContrastLosses.FinishRight);
+        ContrastLosses.Reduce(ref batch);
     }
 
-    private static void Copy(DeviceMatrix matrix, int rows, int dim, ref float* saved)
+    private static void Backward<T>(CpuDevice cpu, ref ContrastBatch batch) where T : struct, ISimd<T>
     {
-        for (int i = 0; i < rows; i++)
-            for (int k = 0; k < dim; k++) *saved++ = ((float*)matrix.Pointer)[i * matrix.RowStride + k];
+        ContrastLabels.Fill(ref batch);
+        ContrastLosses.SetWeights(ref batch);
+        batch.ShareTiles(batch.IsSquare ? 2 : (batch.WantsLeft ? 1 : 0) + (batch.WantsRight ? 1 : 0));
+        Tiles<T>(cpu, ref batch, backward: true);
+        if (batch.WantsLeft) cpu.Workers.For(batch.Left.Items, ref batch, &ContrastRows<T>.FinishLeft);
+        if (batch.WantsRight) cpu.Workers.For(batch.Right.Items, ref batch, &ContrastRows<T>.FinishRight);
+        ContrastLosses.FinishScalars(ref batch);
     }
 
-    private static void Write(DeviceMatrix matrix, double[] values, int dim)
+    private static int Items(ref ContrastBatch batch) => batch.Left.Items + (batch.IsSquare ? 0 : batch.Right.Items);
+
+    private static void Tiles<T>(CpuDevice cpu, ref ContrastBatch batch, bool backward) where T : struct, ISimd<T>
     {
-        if (matrix.Pointer == 0) return;
-        for (int i = 0; i < values.Length; i++) ((float*)matrix.Pointer)[i / dim * matrix.RowStride + i % dim] = (float)values[i];
+        bool masked = batch.Call.Labels != 0;
+        if (batch.Kind == LossKind.SupCon) Tiles<T, SupervisedSoftmax>(cpu, ref batch, backward);
+        else if (batch.Kind == LossKind.SigLip)
+        {
+            if (masked) Tiles<T, MaskedPairSigmoid>(cpu, ref batch, backward); else Tiles<T, PairSigmoid>(cpu, ref batch, backward);
+        }
+        else if (batch.HasColumnSums)
+        {
+            if (masked) Tiles<T, MaskedTwoSidedSoftmax>(cpu, ref batch, backward); else Tiles<T, TwoSidedSoftmax>(cpu, ref batch, backward);
+        }
+        else if (masked) Tiles<T, MaskedRowSoftmax>(cpu, ref batch, backward);
+        else Tiles<T, RowSoftmax>(cpu, ref batch, backward);
+    }
+
+    private static void Tiles<T, TEpilogue>(CpuDevice cpu, ref ContrastBatch batch, bool backward)
+        where T : struct, ISimd<T> where TEpilogue : struct, IContrastEpilogue
+    {
+        if (backward) cpu.Workers.For(batch.Slots, ref batch, &ContrastTiles<T, TEpilogue>.Backward);
+        else cpu.Workers.For(batch.Slots, ref batch, &ContrastTiles<T, TEpilogue>.Forward);
     }
 }

@@ -1,0 +1,165 @@
+using KernelContrast.Losses;
+
+namespace KernelContrast;
+
+/// <summary>Labels in the order of packing, such that two are equal only where rows share a label.</summary>
+internal static unsafe class ContrastLabels
+{
+    internal static void Fill(ref ContrastBatch batch)
+    {
+        if (batch.Call.Labels == 0) return;
+        int* labels = (int*)batch.Call.Labels;
+        int rows = batch.Left.Rows.Count;
+        for (int i = 0; i < batch.Left.Rows.PaddedRows; i++)
+            batch.Left.Labels[i] = i < rows && labels[batch.OriginalRow(i)] >= 0 ? labels[batch.OriginalRow(i)] : -1 - i;
+        if (batch.IsSquare) return;
+        int first = batch.Kind == LossKind.Moco ? rows : 0;
+        for (int j = 0; j < batch.Right.Rows.PaddedRows; j++)
+            batch.Right.Labels[j] = j < batch.Right.Rows.Count && labels[first + j] >= 0 ? labels[first + j] : -1 - first - j;
+    }
+
+    /// <summary>How many other rows share a row's label.</summary>
+    internal static int Partners(ref ContrastBatch batch, int row) =>
+        new ReadOnlySpan<int>(batch.Left.Labels, batch.Left.Rows.Count).Count(batch.Left.Labels[row]) - 1;
+
+    /// <summary>Whether a row has a negative of another label.</summary>
+    internal static bool HasNegative(ref ContrastBatch batch, int row)
+    {
+        var columns = new ReadOnlySpan<int>(batch.Right.Labels, batch.Right.Rows.Count);
+        int label = batch.Left.Labels[row], at = columns.IndexOfAnyExcept(label);
+        return at >= 0 && (at != batch.PositiveOf(row) || columns[(at + 1)..].ContainsAnyExcept(label));
+    }
+}
+
+/// <summary>What each row's sums become: its loss, and the numbers backward weighs tiles with. In double precision.</summary>
+internal static unsafe class ContrastLosses
+{
+    internal static void FinishLeft(ref ContrastBatch batch, int worker, int item) => Finish(ref batch, ref batch.Left, item);
+
+    internal static void FinishRight(ref ContrastBatch batch, int worker, int item) => Finish(ref batch, ref batch.Right, item);
+
+    private static void Finish(ref ContrastBatch batch, ref ContrastSide side, int item)
+    {
+        int first = item * ContrastBatch.RowsPerItem, end = Math.Min(first + ContrastBatch.RowsPerItem, side.Rows.PaddedRows);
+        for (int i = first; i < end; i++)
+        {
+            if (i < side.Rows.Count && FinishRow(ref batch, ref side, i)) continue;
+            // A row of padding, or one that does not count: every weight of its is 0.
+            side.Shift[i] = side.InverseSum[i] = side.Share[i] = 0;
+            side.Losses[i] = 0;
+        }
+    }
+
+    /// <summary>False when the row does not count.</summary>
+    private static bool FinishRow(ref ContrastBatch batch, ref ContrastSide side, int i)
+    {
+        int padded = side.Rows.PaddedRows, partners = batch.Kind == LossKind.SupCon ? ContrastLabels.Partners(ref batch, i) : 1;
+        if (partners == 0) return false;
+        if (batch.Kind != LossKind.SupCon && batch.Call.Labels != 0 && !ContrastLabels.HasNegative(ref batch, i)) return false;
+        double sum = 0;
+        if (batch.Kind == LossKind.SigLip)
+        {
+            for (int slot = 0; slot < batch.Slots; slot++) sum += side.Sums[(long)slot * padded + i];
+            side.Losses[i] = sum;
+            side.Shift[i] = 0;
+            side.InverseSum[i] = side.Share[i] = 1;
+            return true;
+        }
+
+        double positive = 0, shift = 1;
+        if (batch.Kind == LossKind.SupCon)
+        {
+            for (int slot = 0; slot < batch.Slots; slot++) positive += side.PositiveSums[(long)slot * padded + i];
+            positive /= partners;
+        }
+        else positive = batch.Positive[i];
+        bool positiveCounts = batch.Kind is not (LossKind.SupCon or LossKind.Dcl);
+        if (batch.IsFixedShift)
+            for (int slot = 0; slot < batch.Slots; slot++) sum += side.Sums[(long)slot * padded + i];
+        else
+        {
+            shift = positiveCounts ? (float)positive : double.NegativeInfinity;
+            for (int slot = 0; slot < batch.Slots; slot++) shift = Math.Max(shift, side.Maxima[(long)slot * padded + i]);
+            for (int slot = 0; slot < batch.Slots; slot++)
+            {
+                long at = (long)slot * padded + i;
+                // A slot that saw none of this row's negatives adds nothing.
+                if (!float.IsNegativeInfinity(side.Maxima[at])) sum += side.Sums[at] * Math.Exp((side.Maxima[at] - shift) / batch.Temperature);
+            }
+        }
+        double logit = (positive - shift) / batch.Temperature;
+        side.Shift[i] = (float)shift;
+        if (positiveCounts)
+        {
+            double exponential = Math.Exp(logit), all = exponential + sum;
+            // Once the positive outweighs the negatives, this keeps the digits of what is left.
+            side.Losses[i] = sum < exponential ? double.LogP1(sum / exponential) : Math.Log(all) - logit;
+            side.InverseSum[i] = (float)(1 / all);
+            side.Share[i] = (float)(sum / all);
+        }
+        else
+        {
+            side.Losses[i] = Math.Log(sum) - logit;
+            side.InverseSum[i] = (float)(1 / sum);
+            side.Share[i] = 1f / partners;
+        }
+        return true;
+    }
+
+    internal static void Reduce(ref ContrastBatch batch)
+    {
+        bool twoLosses = batch.Kind == LossKind.Clip;
+        double total = 0, counted = 0;
+        float* loss = (float*)batch.Call.Loss;
+        for (int i = 0; i < batch.Left.Rows.Count; i++)
+        {
+            double row = twoLosses ? (batch.Left.Losses[i] + batch.Right.Losses[i]) / 2 : batch.Left.Losses[i];
+            total += row;
+            if (batch.Left.Share[i] != 0 || batch.Left.InverseSum[i] != 0) counted++;
+            if (batch.Call.Reduction == Reduction.None) loss[batch.OriginalRow(i)] = (float)row;
+        }
+        *batch.Counted = Math.Max(1, counted);
+        if (batch.Call.Reduction == Reduction.Mean) total /= Math.Max(1, counted);
+        if (batch.Call.Reduction != Reduction.None) *loss = (float)total;
+    }
+
+    /// <summary>u·r and u·share of every row; the upstream gradient of a mean or sum, the same for all, waits for the end.</summary>
+    internal static void SetWeights(ref ContrastBatch batch)
+    {
+        Set(ref batch, ref batch.Left, counts: true);
+        if (!batch.IsSquare) Set(ref batch, ref batch.Right, batch.HasColumnSums);
+        float* upstream = (float*)batch.Call.GradLoss;
+        batch.GradientScale = batch.Call.Reduction switch
+        {
+            Reduction.Mean => *upstream / *batch.Counted,
+            Reduction.Sum => *upstream,
+            _ => 1,
+        } * (batch.Kind == LossKind.Clip ? 0.5 : 1) / batch.Temperature;
+
+        static void Set(ref ContrastBatch batch, ref ContrastSide side, bool counts)
+        {
+            bool apart = batch.Call.Reduction == Reduction.None;
+            for (int i = 0; i < side.Rows.PaddedRows; i++)
+            {
+                float u = !counts || i >= side.Rows.Count ? 0 : apart ? ((float*)batch.Call.GradLoss)[batch.OriginalRow(i)] : 1;
+                side.Weight[i] = counts ? u * side.InverseSum[i] : 0;
+                side.PositiveWeight[i] = counts ? u * side.Share[i] : 0;
+            }
+        }
+    }
+
+    /// <summary>∂/∂τ = −1/τ Σ z·g over the rows, half of it within one batch, where every similarity belongs to two rows; ∂/∂b.</summary>
+    internal static void FinishScalars(ref ContrastBatch batch)
+    {
+        if (batch.Call.GradTemperature != 0)
+        {
+            double along = 0;
+            for (int i = 0; i < batch.Left.Rows.Count; i++) along += batch.Left.Along[i];
+            *(float*)batch.Call.GradTemperature = (float)(-along * batch.GradientScale / batch.Temperature * (batch.IsSquare ? 0.5 : 1));
+        }
+        if (!batch.WantsBias) return;
+        double weights = 0;
+        for (int slot = 0; slot < batch.Slots; slot++) weights += batch.WeightSums[slot];
+        *(float*)batch.Call.GradBias = (float)(weights * batch.GradientScale * batch.Temperature);
+    }
+}

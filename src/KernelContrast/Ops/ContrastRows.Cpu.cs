@@ -1,0 +1,157 @@
+using KernelContrast.Devices;
+using KernelContrast.Losses;
+
+namespace KernelContrast;
+
+/// <summary>What is done once per row: normalise, round and pack; the gradient through the norm.</summary>
+internal static unsafe class ContrastRows<T> where T : struct, ISimd<T>
+{
+    /// <summary>Items are the left side's, then the right side's.</summary>
+    internal static void Normalize(ref ContrastBatch batch, int worker, int item)
+    {
+        if (item < batch.Left.Items) Normalize(ref batch, ref batch.Left, item, isLeft: true);
+        else Normalize(ref batch, ref batch.Right, item - batch.Left.Items, isLeft: false);
+    }
+
+    private static void Normalize(ref ContrastBatch batch, ref ContrastSide side, int item, bool isLeft)
+    {
+        PackedRows rows = side.Rows;
+        int first = item * ContrastBatch.RowsPerItem, end = Math.Min(first + ContrastBatch.RowsPerItem, rows.PaddedRows);
+        for (int i = first; i < end; i++)
+        {
+            if (i < rows.Count)
+            {
+                int row = isLeft ? batch.OriginalRow(i) : i;
+                side.InverseNorm[i] = NormalizeRow(ref batch, Row(side.Source, row), side.Z + rows.ColumnPanel(i, 0), rows, (long)rows.PaddedRows * rows.Panel);
+                if (isLeft && batch.Kind == LossKind.Moco) TakeKey(ref batch, i);
+                continue;
+            }
+            side.InverseNorm[i] = 0;
+            for (int panel = 0; panel < rows.PaddedDim / rows.Panel; panel++)
+                new Span<float>(side.Z + rows.ColumnPanel(i, panel), rows.Panel).Clear();
+        }
+        for (int i = first; i < end; i += rows.Panel)
+            for (int k = 0; k < rows.Dim; k += rows.Panel)
+                Pack.Transposed(side.Z + rows.RowPanel(i) + (long)k * rows.Panel,
+                    side.Z + rows.ColumnPanel(i, k / rows.Panel), rows.Panel, rows.Panel, rows.Panel, Math.Min(rows.Panel, rows.Dim - k));
+    }
+
+    /// <summary>MoCo's positive is no column of a tile: its similarity is taken here, and its key kept for the gradient.</summary>
+    private static void TakeKey(ref ContrastBatch batch, int i)
+    {
+        PackedRows rows = batch.Left.Rows;
+        float* key = batch.Keys + (long)i * rows.PaddedDim;
+        NormalizeRow(ref batch, Row(batch.Call.Positives, i), key, rows, rows.Panel);
+        double similarity = 0;
+        for (int k = 0; k < rows.Dim; k++)
+            similarity += (double)batch.Left.Z[rows.ColumnPanel(i, k / rows.Panel) + k % rows.Panel] * key[k];
+        batch.Positive[i] = similarity;
+    }
+
+    private static float* Row(DeviceMatrix matrix, int row) => (float*)matrix.Pointer + row * matrix.RowStride;
+
+    /// <summary>Writes z, a panel of columns every <paramref name="panelStride"/> floats, zeros past the last.</summary>
+    /// <returns>1/‖h‖, at most the largest float; 0 for a row of zeros; 1 when rows stay as they are.</returns>
+    private static float NormalizeRow(ref ContrastBatch batch, float* h, float* to, PackedRows rows, long panelStride)
+    {
+        int dim = rows.Dim;
+        bool normalize = batch.Call.Normalize, isFloat = false;
+        double norm = Norm(h, dim, precise: !normalize || !batch.IsFixedShift, ref isFloat), inverse = norm == 0 ? 0 : Math.Min(1 / norm, float.MaxValue);
+        for (int k = 0; k < dim; k += rows.Panel, to += panelStride)
+        {
+            int count = Math.Min(rows.Panel, dim - k), c = 0;
+            // One kind of NaN for all: what the exponential does to its bits needs a payload of zero.
+            if (!double.IsFinite(norm)) { new Span<float>(to, count).Fill(float.NaN); c = count; }
+            else if (norm == 0) { new Span<float>(to, count).Clear(); c = count; }
+            else if (!normalize) { new ReadOnlySpan<float>(h + k, count).CopyTo(new Span<float>(to, count)); c = count; }
+            else if (isFloat)
+                for (T divisor = T.Create((float)norm); c + T.Width <= count; c += T.Width)
+                    T.Store(to + c, T.Div(T.Load(h + k + c), divisor));
+            for (; c < count; c++) to[c] = (float)(h[k + c] / norm);
+            if (batch.Call.Precision != Precision.Float32)
+                for (c = 0; c < count; c++) to[c] = Round(to[c], batch.Call.Precision);
+            new Span<float>(to + count, rows.Panel - count).Clear();
+        }
+        return normalize ? (float)inverse : 1;
+    }
+
+    /// <summary>To the nearest number of the format, as the GPU's conversions: bfloat16 ties to even, TF32 away from zero.</summary>
+    private static float Round(float value, Precision precision)
+    {
+        if (!float.IsFinite(value)) return value;
+        uint bits = BitConverter.SingleToUInt32Bits(value);
+        bits = precision == Precision.BFloat16 ? (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000 : (bits + 0x1000) & 0xFFFFE000;
+        return BitConverter.UInt32BitsToSingle(bits);
+    }
+
+    /// <summary>
+    /// ‖h‖. In double, where no square of a float over- or underflows, unless float will do: the relative error of the
+    /// norm shifts every logit of the row by as much of 1/τ.
+    /// </summary>
+    private static double Norm(float* h, int dim, bool precise, ref bool isFloat)
+    {
+        if (!precise)
+        {
+            T sum = T.Zero;
+            int k = 0;
+            for (; k + T.Width <= dim; k += T.Width) sum = T.Fma(T.Load(h + k), T.Load(h + k), sum);
+            float squares = T.Sum(sum);
+            for (; k < dim; k++) squares += h[k] * h[k];
+            isFloat = squares is > 1e-20f and < 1e30f;
+            if (isFloat) return (float)Math.Sqrt(squares);
+        }
+        double exact = 0;
+        for (int k = 0; k < dim; k++) exact += (double)h[k] * h[k];
+        return Math.Sqrt(exact);
+    }
+
+    internal static void FinishLeft(ref ContrastBatch batch, int worker, int item) => Finish(ref batch, ref batch.Left, item, isLeft: true);
+
+    internal static void FinishRight(ref ContrastBatch batch, int worker, int item) => Finish(ref batch, ref batch.Right, item, isLeft: false);
+
+    private static void Finish(ref ContrastBatch batch, ref ContrastSide side, int item, bool isLeft)
+    {
+        PackedRows rows = side.Rows;
+        bool normalize = batch.Call.Normalize, moco = isLeft && batch.Kind == LossKind.Moco;
+        int first = item * ContrastBatch.RowsPerItem, end = Math.Min(first + ContrastBatch.RowsPerItem, rows.Count);
+        long slotFloats = (long)rows.PaddedRows * rows.PaddedDim;
+        for (int i = first; i < end; i++)
+        {
+            int row = isLeft ? batch.OriginalRow(i) : i;
+            float* sums = side.Accumulators + (long)i * rows.PaddedDim;
+            T dot = T.Zero, key = T.Create(moco ? -side.PositiveWeight[i] : 0);
+            for (int k = 0; k < rows.Dim; k += rows.Panel)
+            {
+                float* z = side.Z + rows.ColumnPanel(i, k / rows.Panel);
+                for (int c = 0; c < rows.Panel; c += T.Width)
+                {
+                    // Past the last column lie zeros, or one vector of sums never begun, which are zeros too.
+                    T g = T.Load(sums + k + c);
+                    for (int slot = 1; slot < batch.Slots; slot++) g = T.Add(g, T.Load(sums + slot * slotFloats + k + c));
+                    if (moco) g = T.Fma(key, T.Load(batch.Keys + (long)i * rows.PaddedDim + k + c), g);
+                    T.Store(sums + k + c, g);
+                    dot = T.Fma(g, T.Load(z + c), dot);
+                }
+            }
+            float along = T.Sum(dot);
+            side.Along[i] = along;
+            if (side.Gradient.Pointer == 0) continue;
+            // grad = scale/‖h‖ · (g − z (z·g))
+            float* gradient = Row(side.Gradient, row);
+            T minus = T.Create(normalize ? -along : 0);
+            T factor = T.Create((float)Math.Clamp(batch.GradientScale * side.InverseNorm[i], -float.MaxValue, float.MaxValue));
+            for (int k = 0; k < rows.Dim; k += rows.Panel)
+            {
+                float* z = side.Z + rows.ColumnPanel(i, k / rows.Panel);
+                for (int c = 0; c < rows.Panel && k + c < rows.Dim; c += T.Width)
+                {
+                    T g = T.Load(sums + k + c);
+                    if (normalize) g = T.Fma(minus, T.Load(z + c), g);
+                    g = T.Mul(g, factor);
+                    if (k + c + T.Width <= rows.Dim) T.Store(gradient + k + c, g);
+                    else T.StorePartial(gradient + k + c, g, rows.Dim - k - c);
+                }
+            }
+        }
+    }
+}
