@@ -31,6 +31,9 @@ public static unsafe partial class CudaDriver
     /// <summary>CU_STREAM_NON_BLOCKING: the stream does not wait for the legacy default stream.</summary>
     public const uint StreamNonBlocking = 1;
 
+    /// <summary>CU_EVENT_DISABLE_TIMING.</summary>
+    public const uint EventDisableTiming = 2;
+
     /// <summary>CUDA_ERROR_OUT_OF_MEMORY.</summary>
     public const int OutOfMemory = 2;
 
@@ -78,6 +81,24 @@ public static unsafe partial class CudaDriver
 
     /// <summary>Frees device memory.</summary>
     [LibraryImport(CudaLibrary.Name)] public static partial int cuMemFree_v2(ulong address);
+
+    /// <summary>Allocates host memory that copies need not stage (pinned).</summary>
+    [LibraryImport(CudaLibrary.Name)] public static partial int cuMemHostAlloc(out void* memory, nuint bytes, uint flags);
+
+    /// <summary>Frees pinned host memory.</summary>
+    [LibraryImport(CudaLibrary.Name)] public static partial int cuMemFreeHost(void* memory);
+
+    /// <summary>Creates an event.</summary>
+    [LibraryImport(CudaLibrary.Name)] public static partial int cuEventCreate(out nint created, uint flags);
+
+    /// <summary>Destroys an event.</summary>
+    [LibraryImport(CudaLibrary.Name)] public static partial int cuEventDestroy_v2(nint recorded);
+
+    /// <summary>Puts an event behind a stream's work so far.</summary>
+    [LibraryImport(CudaLibrary.Name)] public static partial int cuEventRecord(nint recorded, nint stream);
+
+    /// <summary>Waits for the work before an event; returns at once when it was never recorded.</summary>
+    [LibraryImport(CudaLibrary.Name)] public static partial int cuEventSynchronize(nint recorded);
 
     /// <summary>Copies from the host.</summary>
     [LibraryImport(CudaLibrary.Name)] public static partial int cuMemcpyHtoDAsync_v2(ulong to, void* from, nuint bytes, nint stream);

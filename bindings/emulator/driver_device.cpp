@@ -143,7 +143,11 @@ KCE_API cuCtxGetCurrent(void** context)
     return initialised ? Success : NotInitialized;
 }
 
-KCE_API cuCtxSynchronize() { return ready(); }
+KCE_API cuCtxSynchronize()
+{
+    if (Result r = ready()) return r;
+    return finish_copies();
+}
 
 KCE_API cuStreamCreate(void** stream, unsigned)
 {
@@ -162,11 +166,11 @@ KCE_API cuStreamDestroy_v2(void* stream)
     return Success;
 }
 
-// Launches and copies run at once, so there is nothing to wait for.
+// Launches and copies run at once, so there is nothing to wait for but the end of copies' claim to their sources.
 KCE_API cuStreamSynchronize(void* stream)
 {
     if (Result r = ready()) return r;
-    return is_stream(stream) ? Success : error(InvalidHandle, "cuStreamSynchronize of an unknown stream");
+    return is_stream(stream) ? finish_copies() : error(InvalidHandle, "cuStreamSynchronize of an unknown stream");
 }
 
 KCE_API cuGetErrorName(int code, const char** name)

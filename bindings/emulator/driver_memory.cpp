@@ -45,6 +45,7 @@ KCE_API cuMemcpyHtoDAsync_v2(uint64_t to, const void* from, size_t bytes, void* 
     if (Result r = ready_on(stream)) return r;
     if (Result r = check_range(to, bytes, "cuMemcpyHtoD")) return r;
     std::memcpy(reinterpret_cast<void*>(to), from, bytes);
+    copy_begins(from, bytes);
     mark_written(to, bytes);
     return Success;
 }

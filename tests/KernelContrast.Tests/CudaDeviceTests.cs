@@ -35,6 +35,22 @@ internal sealed class CudaDeviceTests
     }
 
     [Test]
+    public void Sending_neither_waits_nor_keeps_the_source()
+    {
+        long before = Cuda.Waits;
+        byte[] source = new byte[2 * CudaStaging.MostSlotBytes + 77];
+        new Random(1).NextBytes(source);
+        byte[] expected = [.. source];
+        using Tensor first = Tensor.Empty(new(source.Length), Cuda, DType.UInt8), second = Tensor.Empty(new(5), Cuda, DType.UInt8);
+        Cuda.Upload(first.Buffer, source);
+        Array.Clear(source);
+        for (byte i = 0; i < 40; i++) Cuda.Upload(second.Buffer, [i, i], offset: 3); // more than there are slots
+        Assert.That(Cuda.Waits, Is.EqualTo(before));
+        Assert.That(first.ToArray<byte>().AsSpan().SequenceEqual(expected));
+        Assert.That(second.ToArray<byte>()[3..], Is.EqualTo(new byte[] { 39, 39 }));
+    }
+
+    [Test]
     public void A_missing_driver_names_every_path_tried_and_the_way_out()
     {
         Environment.SetEnvironmentVariable(CudaLibrary.DriverVariable, "/nowhere/libcuda.so.1");

@@ -105,6 +105,19 @@ internal sealed class SimClrTrainerCudaTests
         Assert.That(Checkpoint.Open(Path.Combine(_directory, "a")).Step, Is.Zero);
     }
 
+    [TestCase(OptimizerKind.AdamW)]
+    [TestCase(OptimizerKind.Lars)]
+    public void Sixteen_steps_wait_for_the_device_once(OptimizerKind optimizer)
+    {
+        using SimClrTrainer trainer = Start("a", Config() with { Optimizer = optimizer });
+        trainer.Save();
+        using (Tensor? images = DeviceImages.Load(SimClrTrainerTests.Bars(80), Cuda)) { } // kernels and pinned memory are there
+        long before = Cuda.Waits, first = 0;
+        trainer.StepEnded += report => first = report.Step == 1 ? Cuda.Waits : first;
+        trainer.Run();
+        Assert.That(first - before, Is.EqualTo(1));
+    }
+
     [Test]
     public void Steps_leave_no_memory_behind()
     {

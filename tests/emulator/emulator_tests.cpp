@@ -22,6 +22,12 @@ int cuStreamSynchronize(void*);
 int cuMemAlloc_v2(uint64_t*, size_t);
 int cuMemFree_v2(uint64_t);
 int cuMemcpyHtoDAsync_v2(uint64_t, const void*, size_t, void*);
+int cuMemHostAlloc(void**, size_t, unsigned);
+int cuMemFreeHost(void*);
+int cuEventCreate(void**, unsigned);
+int cuEventDestroy_v2(void*);
+int cuEventRecord(void*, void*);
+int cuEventSynchronize(void*);
 int cuMemcpyDtoHAsync_v2(void*, uint64_t, size_t, void*);
 int cuMemsetD32Async(uint64_t, unsigned, size_t, void*);
 int cuModuleLoadData(void**, const void*);
@@ -310,6 +316,38 @@ void test_grid()
     kceConfigure(0, 1);
 }
 
+// A staging buffer is written to again before, and after, the copy from it was waited for.
+void test_pinned_memory()
+{
+    float* staging = nullptr;
+    void *event = nullptr, *other = nullptr;
+    uint64_t out = 0;
+    cuMemAlloc_v2(&out, 64);
+    expect_code(cuMemHostAlloc(reinterpret_cast<void**>(&staging), 64, 0), 0, "pinning");
+    cuEventCreate(&event, 2);
+    cuEventCreate(&other, 2);
+    expect_code(cuEventSynchronize(event), 0, "an event never recorded");
+    for (int i = 0; i < 16; i++) staging[i] = static_cast<float>(i);
+    cuMemcpyHtoDAsync_v2(out, staging, 64, nullptr);
+    cuEventRecord(event, nullptr);
+    expect_code(cuEventSynchronize(event), 0, "waiting for the copy");
+    staging[3] = 99;
+    expect_code(cuStreamSynchronize(nullptr), 0, "written to after the wait");
+
+    cuEventRecord(other, nullptr);
+    cuMemcpyHtoDAsync_v2(out, staging, 64, nullptr);
+    staging[3] = 98;
+    expect_code(cuEventSynchronize(other), 0, "an event before the copy");
+    expect_code(cuStreamSynchronize(nullptr), 700, "written to before the wait");
+    expect_code(cuStreamSynchronize(nullptr), 0, "reported once");
+    expect_code(cuMemFreeHost(staging), 0, "freeing");
+    expect_code(cuMemFreeHost(staging), 1, "freeing twice");
+    cuEventDestroy_v2(other);
+    expect_code(cuEventDestroy_v2(event), 0, "destroying");
+    expect_code(cuEventRecord(event, nullptr), 400, "an event that is gone");
+    cuMemFree_v2(out);
+}
+
 struct Test
 {
     const char* name;
@@ -336,6 +374,7 @@ const Test tests[] = {
     {"too_much_static_shared", [] { planted("too_much_static_shared", same, true, true, "more than 49152"); }},
     {"launch_errors", test_launch_errors},
     {"memory_errors", test_memory_errors},
+    {"pinned_memory", test_pinned_memory},
     {"parameters", test_parameters},
     {"collectives", test_collectives},
     {"grid", test_grid},

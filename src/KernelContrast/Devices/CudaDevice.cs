@@ -17,6 +17,7 @@ public sealed unsafe class CudaDevice : Device
     private readonly CudaStreamHandle _stream;
     private readonly CudaMemoryPool _pool;
     private readonly KernelLibrary _kernels;
+    private readonly CudaStaging _staging;
 
     private CudaDevice(CudaDriverKind kind, int ordinal) : base(NameOf(kind, ordinal))
     {
@@ -41,6 +42,7 @@ public sealed unsafe class CudaDevice : Device
         _stream = new CudaStreamHandle();
         _pool = new CudaMemoryPool(this);
         _kernels = new KernelLibrary(this);
+        _staging = new CudaStaging(this);
 
         int Attribute(int attribute)
         {
@@ -96,6 +98,15 @@ public sealed unsafe class CudaDevice : Device
     public override void Synchronize()
     {
         MakeCurrent();
+        Wait();
+    }
+
+    /// <summary>How often somebody waited for the stream.</summary>
+    internal long Waits { get; private set; }
+
+    private void Wait()
+    {
+        Waits++;
         CudaException.Check(CudaDriver.cuStreamSynchronize(Stream));
     }
 
@@ -119,11 +130,8 @@ public sealed unsafe class CudaDevice : Device
     {
         if (source.IsEmpty) return;
         MakeCurrent();
-        fixed (byte* from = source)
-        {
-            CudaException.Check(CudaDriver.cuMemcpyHtoDAsync_v2((ulong)(destination.Pointer + offset), from, (nuint)source.Length, Stream));
-            CudaException.Check(CudaDriver.cuStreamSynchronize(Stream)); // the source may move once it is unpinned
-        }
+        _staging.Copy((ulong)(destination.Pointer + (nint)offset), source);
+        GC.KeepAlive(destination);
     }
 
     internal override void CopyToHost(Span<byte> destination, DeviceBuffer source)
@@ -133,7 +141,7 @@ public sealed unsafe class CudaDevice : Device
         fixed (byte* to = destination)
         {
             CudaException.Check(CudaDriver.cuMemcpyDtoHAsync_v2(to, (ulong)source.Pointer, (nuint)destination.Length, Stream));
-            CudaException.Check(CudaDriver.cuStreamSynchronize(Stream));
+            Wait();
         }
     }
 
