@@ -11,6 +11,7 @@
 //   indexing.cuh      where a thread is in its grid
 //   philox.cuh        random numbers by counter
 //   pool_window.cuh   windows sliding over images
+//   tensor_table.cuh  many tensors in one launch
 //   tensor_core.cuh   bfloat16, and products of small matrices by the warp (ldmatrix, mma); use: see its head
 #pragma once
 
@@ -29,3 +30,4 @@
 #include "common/pool_window.cuh"
 #include "common/tensor_core.cuh"
 #include "common/bf16_tile.cuh"
+#include "common/tensor_table.cuh"

@@ -1,21 +1,22 @@
-// One step of stochastic gradient descent, in place, with u = grad + decay p:
+// One step of stochastic gradient descent over all tensors of a model, in place, with u = grad + decay p:
 //
 //   m <- momentum m + u
-//   p <- p - rate m, or p - rate (u + momentum m) with Nesterov, or p - rate u without momentum (no buffer)
+//   p <- p - rate m, or p - rate (u + momentum m) with Nesterov, or p - rate u without momentum (first is null)
 //
 // Elementwise; 5 floats moved per element. Launched by Ops/SgdStep.Cuda.cs.
 #include "common/prelude.cuh"
 
-// Any grid: each thread takes every (grid size)-th element.
-extern "C" __global__ void __launch_bounds__(256) sgd_step(float* __restrict__ parameter,  // [count]
-                                                           float* __restrict__ buffer,     // [count] m, or null
-                                                           const float* __restrict__ grad, // [count]
-                                                           float rate, float momentum, float decay, int nesterov, int64_t count)
+// Grid: a block per chunk.
+extern "C" __global__ void __launch_bounds__(256) sgd_step(const TensorEntry* __restrict__ table, // [tensors]
+                                                           float rate, float momentum, int nesterov, int tensors)
 {
-    const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
-    for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += step)
+    const TensorChunk chunk = chunk_of(table, tensors, blockIdx.x);
+    float* __restrict__ parameter = chunk.tensor.parameter;
+    float* __restrict__ buffer = chunk.tensor.first;
+    const float* __restrict__ grad = chunk.tensor.source;
+    for (int64_t i = chunk.start + threadIdx.x; i < chunk.end; i += 256)
     {
-        float update = grad[i] + decay * parameter[i];
+        float update = grad[i] + chunk.tensor.decay * parameter[i];
         if (buffer != nullptr)
         {
             const float m = momentum * buffer[i] + update;

@@ -1,91 +1,106 @@
 namespace KernelContrast.Cases;
 
 /// <summary>
-/// The optimizers' kernels: inputs are (parameter, gradient, what is remembered …), the output is the parameter, or the
-/// buffer, after the step. They change their arguments by design, so each case works on copies.
+/// The optimizers' kernels over groups of tensors: inputs are (parameter, gradient, what is remembered …) of each tensor, the
+/// output is every parameter, or every buffer, after the step. They change their arguments by design, so each case works on
+/// copies. Vectors neither decay nor have a trust ratio.
 /// </summary>
 internal sealed class OptimizerStepCases : ICaseSource
 {
     private const float Rate = 0.1f, Momentum = 0.9f, Decay = 0.02f;
+    private const double Trust = 0.05;
+
+    /// <summary>A tensor's values: parameter, gradient, first, second, and its decay and whether it is scaled.</summary>
+    private readonly record struct Values(double[] P, double[] G, double[] M, double[] V, double Decay, bool Scaled)
+    {
+        internal double[] Each(Func<double, double, double, double, double> element)
+        {
+            Values x = this;
+            return [.. P.Select((p, i) => element(p, x.G[i], x.M[i], x.V[i]))];
+        }
+    }
 
     public IEnumerable<OpCase> Cases()
     {
-        foreach ((string name, Shape shape) in new (string, Shape)[]
-            { ("one element", new(1)), ("ragged tail", new(3, 37)), ("filter", new(5, 3, 3, 3)), ("several threads", new(181, 269)) })
+        foreach ((string name, Shape[] shapes) in new (string, Shape[])[]
+        {
+            ("one element", [new(1)]), ("ragged tail", [new(3, 37)]), ("filter", [new(5, 3, 3, 3)]),
+            // around the 4096 elements of a chunk, and a tensor of many chunks between small ones
+            ("several tensors", [new(7), new(64, 64), new(1, 1), new(17, 241), new(3), new(5, 3, 3, 3), new(181, 69), new(2)]),
+        })
         {
             foreach (bool nesterov in new[] { false, true })
-                yield return Step("sgd-step", $"{name}, nesterov {nesterov}", shape, 3,
-                    t => SgdStepOp.On(t[0].Device).Step(t[0], t[2], t[1], Rate, Momentum, nesterov, Decay), 0,
-                    (p, g, m, _) =>
+                yield return Step("sgd-step", $"{name}, nesterov {nesterov}", shapes, 3, g => SgdStepOp.On(g.Device).Step(g, Rate, Momentum, nesterov), 0,
+                    x => x.Each((p, g, m, _) =>
                     {
-                        double step = g + Decay * p, buffer = Momentum * m + step;
+                        double step = g + x.Decay * p, buffer = Momentum * m + step;
                         return p - Rate * (nesterov ? step + Momentum * buffer : buffer);
-                    });
-            yield return Step("sgd-step", $"{name}, no momentum", shape, 2,
-                t => SgdStepOp.On(t[0].Device).Step(t[0], null, t[1], Rate, 0, false, Decay), 0, (p, g, _, _) => p - Rate * (g + Decay * p));
-            yield return Step("sgd-step", $"{name}, buffer", shape, 3,
-                t => SgdStepOp.On(t[0].Device).Step(t[0], t[2], t[1], Rate, Momentum, true, Decay), 2, (p, g, m, _) => Momentum * m + g + Decay * p);
+                    }));
+            yield return Step("sgd-step", $"{name}, no momentum", shapes, 2, g => SgdStepOp.On(g.Device).Step(g, Rate, 0, false), 0,
+                x => x.Each((p, g, _, _) => p - Rate * (g + x.Decay * p)));
+            yield return Step("sgd-step", $"{name}, buffer", shapes, 3, g => SgdStepOp.On(g.Device).Step(g, Rate, Momentum, true), 2,
+                x => x.Each((p, g, m, _) => Momentum * m + g + x.Decay * p));
 
-            AdamWStepOp.Scalars s = AdamWStepOp.ScalarsOf(3, Rate, 0.9, 0.99, 1e-3, Decay);
-            yield return Step("adamw-step", name, shape, 4,
-                t => AdamWStepOp.On(t[0].Device).Step(t[0], t[2], t[3], t[1], s), 0, (p, g, m, v) =>
-                {
-                    double mean = (0.9 * m + 0.1 * g) / (1 - Math.Pow(0.9, 3)), square = (0.99 * v + 0.01 * g * g) / (1 - Math.Pow(0.99, 3));
-                    return p - Rate * Decay * p - Rate * mean / (Math.Sqrt(square) + 1e-3);
-                });
-            yield return Step("adamw-step", $"{name}, mean", shape, 4,
-                t => AdamWStepOp.On(t[0].Device).Step(t[0], t[2], t[3], t[1], s), 2, (_, g, m, _) => 0.9 * m + 0.1 * g);
-            yield return Step("adamw-step", $"{name}, square", shape, 4,
-                t => AdamWStepOp.On(t[0].Device).Step(t[0], t[2], t[3], t[1], s), 3, (_, g, _, v) => 0.99 * v + 0.01 * g * g);
-
-            yield return Step("lars-step", name, shape, 3,
-                t => LarsStepOp.On(t[0].Device).Step(t[0], t[2], t[1], 0.3f, 0.7f, Momentum, Decay), 0,
-                (p, g, m, _) => p - 0.7f * (Momentum * m + 0.3f * (g + Decay * p)));
-            yield return Step("lars-step", $"{name}, buffer", shape, 3,
-                t => LarsStepOp.On(t[0].Device).Step(t[0], t[2], t[1], 0.3f, 0.7f, Momentum, Decay), 2,
-                (p, g, m, _) => Momentum * m + 0.3f * (g + Decay * p));
-            yield return new OpCase
+            AdamWStepOp.Scalars s = AdamWStepOp.ScalarsOf(3, Rate, 0.9, 0.99, 1e-3);
+            void AdamW(TensorGroup g) => AdamWStepOp.On(g.Device).Step(g, s);
+            yield return Step("adamw-step", name, shapes, 4, AdamW, 0, x => x.Each((p, g, m, v) =>
             {
-                Op = "lars-step",
-                Name = $"{name}, norms",
-                Inputs = [Input(shape, 1), Input(shape, 2)],
-                Run = t =>
-                {
-                    (double parameter, double update) = LarsStepOp.On(t[0].Device).Norms(t[0], t[1], Decay);
-                    return Tensor.From<float>([(float)parameter, (float)update], new(2), t[0].Device);
-                },
-                Reference = x => [Norm(x[0]), Norm([.. x[0].Zip(x[1], (p, g) => g + Decay * p)])],
-                CheckGradient = false,
-            };
+                double mean = (0.9 * m + 0.1 * g) / (1 - Math.Pow(0.9, 3)), square = (0.99 * v + 0.01 * g * g) / (1 - Math.Pow(0.99, 3));
+                return p - Rate * x.Decay * p - Rate * mean / (Math.Sqrt(square) + 1e-3);
+            }));
+            yield return Step("adamw-step", $"{name}, mean", shapes, 4, AdamW, 2, x => x.Each((_, g, m, _) => 0.9 * m + 0.1 * g));
+            yield return Step("adamw-step", $"{name}, square", shapes, 4, AdamW, 3, x => x.Each((_, g, _, v) => 0.99 * v + 0.01 * g * g));
+
+            void Lars(TensorGroup g) => LarsStepOp.On(g.Device).Step(g, 0.3, 0.7f, Momentum, Trust);
+            double[] Buffer(Values x)
+            {
+                double ratio = x.Scaled ? Trust * Norm(x.P) / Norm(x.Each((p, g, _, _) => g + x.Decay * p)) : 1;
+                return x.Each((p, g, m, _) => Momentum * m + 0.3 * ratio * (g + x.Decay * p));
+            }
+            yield return Step("lars-step", name, shapes, 3, Lars, 0, x => [.. Buffer(x).Zip(x.P, (m, p) => p - 0.7f * m)]);
+            yield return Step("lars-step", $"{name}, buffer", shapes, 3, Lars, 2, Buffer);
+
+            yield return Step("ema-step", name, shapes, 2, g => EmaStepOp.On(g.Device).Step(g, 0.25f), 0, x => x.Each((p, source, _, _) => 0.75 * p + 0.25 * source));
         }
     }
 
     private static double Norm(double[] x) => Math.Sqrt(x.Sum(v => v * v));
 
-    private static CaseInput Input(Shape shape, ulong seed)
+    private static bool IsWeight(Shape shape) => shape.Rank > 1;
+
+    /// <summary>The fourth input of a tensor is a mean square, hence not negative.</summary>
+    private static CaseInput Input(Shape shape, int tensor, int kind)
     {
-        CaseInput normal = CaseInput.Normal(shape, seed);
-        return new() { Shape = shape, Values = normal.Values, Differentiable = false };
+        CaseInput normal = CaseInput.Normal(shape, (ulong)(10 * tensor + kind + 1));
+        return new() { Shape = shape, Values = kind < 3 ? normal.Values : [.. normal.Values.Select(Math.Abs)], Differentiable = false };
     }
 
-    /// <summary>The fourth input is a mean square, hence not negative.</summary>
-    private static OpCase Step(string op, string name, Shape shape, int inputs, Action<Tensor[]> step, int result,
-        Func<double, double, double, double, double> reference) => new()
+    private static OpCase Step(string op, string name, Shape[] shapes, int inputs, Action<TensorGroup> step, int result, Func<Values, double[]> reference) => new()
+    {
+        Op = op,
+        Name = name,
+        Inputs = [.. shapes.SelectMany((shape, t) => Enumerable.Range(0, inputs).Select(k => Input(shape, t, k)))],
+        Run = t =>
         {
-            Op = op,
-            Name = name,
-            Inputs =
-            [
-                .. Enumerable.Range(0, inputs).Select(i => Input(shape, (ulong)i + 1))
-                    .Select((input, i) => i < 3 ? input : new() { Shape = shape, Values = [.. input.Values.Select(Math.Abs)], Differentiable = false }),
-            ],
-            Run = t =>
+            Tensor[] copies = [.. t.Select(x => x.Clone())];
+            using var group = new TensorGroup();
+            for (int i = 0; i < shapes.Length; i++)
             {
-                Tensor[] copies = [.. t.Select(x => x.Clone())];
-                step(copies);
-                return copies[result];
-            },
-            Reference = x => [.. x[0].Select((p, i) => reference(p, x[1][i], inputs > 2 ? x[2][i] : 0, inputs > 3 ? x[3][i] : 0))],
-            CheckGradient = false,
-        };
+                Tensor[] own = copies[(i * inputs)..((i + 1) * inputs)];
+                group.Add(new(own[0], own[1], inputs > 2 ? own[2] : null, inputs > 3 ? own[3] : null, IsWeight(shapes[i]) ? Decay : 0, IsWeight(shapes[i])));
+            }
+            step(group);
+            return Functional.Concat([.. shapes.Select((shape, i) => Functional.Reshape(copies[i * inputs + result], new((int)shape.Count)))], 0);
+        },
+        Reference = x =>
+        [
+            .. shapes.SelectMany((shape, i) =>
+            {
+                double[] none = new double[shape.Count];
+                double[][] own = [.. x[(i * inputs)..((i + 1) * inputs)]];
+                return reference(new(own[0], own[1], inputs > 2 ? own[2] : none, inputs > 3 ? own[3] : none, IsWeight(shape) ? Decay : 0, IsWeight(shape)));
+            }),
+        ],
+        CheckGradient = false,
+    };
 }

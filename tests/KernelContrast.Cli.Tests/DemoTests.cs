@@ -45,6 +45,25 @@ internal sealed class DemoTests
     }
 
     [Test]
+    public void The_tiny_demo_takes_the_same_steps_on_the_emulated_cuda_device()
+    {
+        using var folder = new TemporaryFolder();
+        double[] expected = Losses("cpu"), actual = Losses("cuda-emulated");
+        Assert.That(expected, Has.Length.EqualTo(8));
+        Assert.That(actual, Is.EqualTo(expected).Within(1e-4)); // what --help says
+        Assert.That(expected[0], Is.InRange(2, 4).And.Not.EqualTo(expected[1]).Within(0.005), "two steps differ by more than the tolerance");
+
+        double[] Losses(string device)
+        {
+            Tool run = Tool.Run("demo", "--tiny", "--device", device, "--out", folder[device]);
+            Assert.That(run.ExitCode, Is.Zero, run.Error);
+            Assert.That(run.Output, Does.StartWith($"device: {device}, "));
+            Assert.That(File.Exists(Path.Combine(folder[device], "checkpoint.safetensors")));
+            return [.. run.Output.Split('\n').Where(l => l.StartsWith("step ")).Select(l => double.Parse(l.Split("loss ")[1], System.Globalization.CultureInfo.InvariantCulture))];
+        }
+    }
+
+    [Test]
     public void A_folder_without_digits_is_refused()
     {
         using var folder = new TemporaryFolder();

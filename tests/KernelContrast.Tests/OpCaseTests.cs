@@ -95,7 +95,7 @@ internal static class CudaOps
     /// <summary>Those whose threads exchange values, so that the order they run in could matter: losses, reductions, tiles.</summary>
     internal static readonly IReadOnlySet<string> Exchanging = new HashSet<string>
     {
-        "ntxent", "augment", "sum", "elementwise", "softmax", "crossentropy", "l2normalize", "layernorm", "embedding", "transpose", "globalavgpool",
+        "ntxent", "augment", "larsstep", "sum", "elementwise", "softmax", "crossentropy", "l2normalize", "layernorm", "embedding", "transpose", "globalavgpool",
     };
 
     internal static string NameOf(string op) => op.Replace("-", "").Replace("_", "").ToLowerInvariant();

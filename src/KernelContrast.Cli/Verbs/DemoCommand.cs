@@ -16,6 +16,7 @@ internal static class DemoCommand
     internal static VerbCommand Create()
     {
         var quick = new Option<bool>("--quick") { Description = $"Train on {QuickImages:N0} images in place of 20,000" };
+        var tiny = new Option<bool>("--tiny") { Description = $"Only take {TinyDemo.Steps} steps of a tiny network and print their losses, which agree between devices to 0.0001" };
         var output = new Option<string>("--out") { Description = "Where everything is written", HelpName = "DIR", DefaultValueFactory = _ => Path.Combine("artifacts", "demo") };
         var data = new Option<string?>("--data") { Description = "MNIST's files; the repository's data/mnist when not given", HelpName = "DIR" };
         var plain = new Option<bool>("--plain") { Description = "Leave the digits upright and in the middle, as MNIST has them" };
@@ -25,7 +26,7 @@ internal static class DemoCommand
         var verb = new VerbCommand("demo",
             "Train a small encoder on MNIST's digits, each moved and turned, without looking at a label; then compare what it learned with raw pixels and an untrained encoder.",
             "kernelcontrast demo --quick")
-        { quick, output, data, plain, epochs, seed };
+        { quick, tiny, output, data, plain, epochs, seed };
         device.AddTo(verb);
         verb.SetAction(parsed =>
         {
@@ -34,6 +35,11 @@ internal static class DemoCommand
             string source = parsed.GetValue(data) ?? FindDigits();
             string directory = OutputFile.CheckDirectory(parsed.GetValue(output)!, "--out");
             bool move = !parsed.GetValue(plain);
+            if (parsed.GetValue(tiny))
+            {
+                TinyDemo.Run(Digits(source, Split.Train, TinyDemo.Images, move ? TrainSeed : null), directory, on, parsed.GetValue(seed));
+                return 0;
+            }
             IImageDataset train = Digits(source, Split.Train, parsed.GetValue(quick) ? QuickImages : int.MaxValue, move ? TrainSeed : null);
             IImageDataset test = Digits(source, Split.Test, int.MaxValue, move ? TestSeed : null);
             SimClrConfig config = Config(parsed.GetValue(epochs), parsed.GetValue(seed));

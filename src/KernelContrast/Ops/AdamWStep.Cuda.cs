@@ -8,8 +8,12 @@ internal static partial class AdamWStepOp
     {
         private static readonly CudaKernel Kernel = new("optim/adamw", "adamw_step");
 
-        internal override void Step(Tensor parameter, Tensor mean, Tensor square, Tensor grad, in Scalars scalars) =>
-            Kernel.Launch(parameter.Device, LaunchShape.GridStride(parameter.Count, block: 256), parameter, mean, square, grad,
-                scalars.Beta1, scalars.Beta2, scalars.Rate, scalars.SquareScale, scalars.Epsilon, scalars.Keep, parameter.Count);
+        internal override void Step(TensorGroup group, in Scalars scalars)
+        {
+            Tensor table = group.Table(out int chunks);
+            if (chunks > 0)
+                Kernel.Launch(table.Device, new(chunks, 256), table, scalars.Beta1, scalars.Beta2, scalars.Rate, scalars.SquareScale,
+                    scalars.Epsilon, scalars.LearningRate, group.Count);
+        }
     }
 }

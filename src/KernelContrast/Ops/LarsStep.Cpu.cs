@@ -6,7 +6,23 @@ internal static partial class LarsStepOp
 {
     internal sealed unsafe class Cpu : Kernels
     {
-        internal override (double Parameter, double Update) Norms(Tensor parameter, Tensor grad, float decay)
+        internal override void Step(TensorGroup group, double inner, float outer, float momentum, double trust)
+        {
+            for (int i = 0; i < group.Count; i++)
+            {
+                GroupEntry entry = group[i];
+                double ratio = 1;
+                if (entry.Scaled)
+                {
+                    (double ofParameter, double ofUpdate) = Norms(entry.Parameter, entry.Source, (float)entry.Decay);
+                    // A NaN fails both comparisons and must not pass for a ratio of 1.
+                    ratio = ofParameter == 0 || ofUpdate == 0 ? 1 : trust * ofParameter / ofUpdate;
+                }
+                Step(entry.Parameter, entry.First!, entry.Source, (float)(inner * ratio), outer, momentum, (float)entry.Decay);
+            }
+        }
+
+        private static (double Parameter, double Update) Norms(Tensor parameter, Tensor grad, float decay)
         {
             nint p = parameter.Pointer, g = grad.Pointer;
             long count = parameter.Count;
@@ -31,7 +47,7 @@ internal static partial class LarsStepOp
             return (Math.Sqrt(ofParameter), Math.Sqrt(ofUpdate));
         }
 
-        internal override void Step(Tensor parameter, Tensor buffer, Tensor grad, float inner, float outer, float momentum, float decay)
+        private static void Step(Tensor parameter, Tensor buffer, Tensor grad, float inner, float outer, float momentum, float decay)
         {
             nint p = parameter.Pointer, m = buffer.Pointer, g = grad.Pointer;
             ((CpuDevice)parameter.Device).Workers.ForRanges(parameter.Count, CpuGrain.Elementwise, (start, end) =>

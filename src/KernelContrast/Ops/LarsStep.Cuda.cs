@@ -8,26 +8,18 @@ internal static partial class LarsStepOp
     internal sealed class Cuda : Kernels
     {
         private const string File = "optim/lars";
-        private const int Threads = 256;
 
         private static readonly CudaKernel Squares = new(File, "lars_squares");
-        private static readonly CudaKernel NormsKernel = new(File, "lars_norms");
         private static readonly CudaKernel StepKernel = new(File, "lars_step");
 
-        /// <summary>Waits for the device.</summary>
-        internal override (double Parameter, double Update) Norms(Tensor parameter, Tensor grad, float decay)
+        internal override void Step(TensorGroup group, double inner, float outer, float momentum, double trust)
         {
-            Device device = parameter.Device;
-            LaunchShape shape = LaunchShape.GridStride(parameter.Count, Threads, mostBlocks: 512);
-            using Tensor partial = Tensor.Empty(new(shape.GridX, 2), device), norms = Tensor.Empty(new(2), device);
-            Squares.Launch(device, shape, partial, parameter, grad, decay, parameter.Count);
-            NormsKernel.Launch(device, new(1, Threads), norms, partial, shape.GridX);
-            float[] values = norms.ToArray();
-            return (values[0], values[1]);
+            Tensor table = group.Table(out int chunks);
+            if (chunks == 0) return;
+            Device device = table.Device;
+            using Tensor sums = Tensor.Empty(new(chunks, 2 * sizeof(double)), device, DType.UInt8);
+            Squares.Launch(device, new(chunks, 256), sums, table, group.Count);
+            StepKernel.Launch(device, new(chunks, 256), table, sums, inner, outer, momentum, trust, group.Count);
         }
-
-        internal override void Step(Tensor parameter, Tensor buffer, Tensor grad, float inner, float outer, float momentum, float decay) =>
-            StepKernel.Launch(parameter.Device, LaunchShape.GridStride(parameter.Count, Threads), parameter, buffer, grad,
-                inner, outer, momentum, decay, parameter.Count);
     }
 }

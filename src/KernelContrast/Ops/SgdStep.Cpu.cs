@@ -6,7 +6,13 @@ internal static partial class SgdStepOp
 {
     internal sealed unsafe class Cpu : Kernels
     {
-        internal override void Step(Tensor parameter, Tensor? buffer, Tensor grad, float rate, float momentum, bool nesterov, float decay)
+        internal override void Step(TensorGroup group, float rate, float momentum, bool nesterov)
+        {
+            for (int i = 0; i < group.Count; i++)
+                Step(group[i].Parameter, group[i].First, group[i].Source, rate, momentum, nesterov, (float)group[i].Decay);
+        }
+
+        private static void Step(Tensor parameter, Tensor? buffer, Tensor grad, float rate, float momentum, bool nesterov, float decay)
         {
             nint p = parameter.Pointer, m = buffer?.Pointer ?? 0, g = grad.Pointer;
             var scalars = new Scalars(rate, momentum, nesterov, decay);

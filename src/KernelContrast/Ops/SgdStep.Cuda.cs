@@ -8,8 +8,10 @@ internal static partial class SgdStepOp
     {
         private static readonly CudaKernel Kernel = new("optim/sgd", "sgd_step");
 
-        internal override void Step(Tensor parameter, Tensor? buffer, Tensor grad, float rate, float momentum, bool nesterov, float decay) =>
-            Kernel.Launch(parameter.Device, LaunchShape.GridStride(parameter.Count, block: 256), parameter, buffer, grad,
-                rate, momentum, decay, nesterov, parameter.Count);
+        internal override void Step(TensorGroup group, float rate, float momentum, bool nesterov)
+        {
+            Tensor table = group.Table(out int chunks);
+            if (chunks > 0) Kernel.Launch(table.Device, new(chunks, 256), table, rate, momentum, nesterov, group.Count);
+        }
     }
 }

@@ -33,7 +33,9 @@ public sealed class AdamW : Optimizer
         _squares = Remember("square");
     }
 
-    private protected override void Step(int index, Tensor parameter, Tensor grad, double decay) =>
-        AdamWStepOp.On(parameter.Device).Step(parameter, _means[index], _squares[index], grad,
-            AdamWStepOp.ScalarsOf(Steps, LearningRate, _beta1, _beta2, _epsilon, decay));
+    private protected override GroupEntry Entry(int index, Tensor parameter, Tensor grad, double decay) =>
+        new(parameter, grad, _means[index], _squares[index], decay);
+
+    private protected override void Step(TensorGroup group) =>
+        AdamWStepOp.On(group.Device).Step(group, AdamWStepOp.ScalarsOf(Steps, LearningRate, _beta1, _beta2, _epsilon));
 }

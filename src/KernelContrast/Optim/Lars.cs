@@ -40,17 +40,12 @@ public sealed class Lars : Optimizer
         _buffers = Remember("momentum");
     }
 
-    private protected override void Step(int index, Tensor parameter, Tensor grad, double decay)
+    private protected override GroupEntry Entry(int index, Tensor parameter, Tensor grad, double decay) =>
+        new(parameter, grad, _buffers[index], Decay: decay, Scaled: !IsVector(parameter));
+
+    private protected override void Step(TensorGroup group)
     {
-        LarsStepOp.Kernels kernels = LarsStepOp.On(parameter.Device);
-        double ratio = 1;
-        if (!IsVector(parameter))
-        {
-            (double ofParameter, double ofUpdate) = kernels.Norms(parameter, grad, (float)decay);
-            // A NaN fails both comparisons and must not pass for a ratio of 1.
-            ratio = ofParameter == 0 || ofUpdate == 0 ? 1 : _trust * ofParameter / ofUpdate;
-        }
-        (double inner, double outer) = _form == LarsMomentum.RateInside ? (LearningRate * ratio, 1) : (ratio, LearningRate);
-        kernels.Step(parameter, _buffers[index], grad, (float)inner, (float)outer, (float)_momentum, (float)decay);
+        bool inside = _form == LarsMomentum.RateInside;
+        LarsStepOp.On(group.Device).Step(group, inside ? LearningRate : 1, inside ? 1 : (float)LearningRate, (float)_momentum, _trust);
     }
 }

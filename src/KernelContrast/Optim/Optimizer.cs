@@ -10,6 +10,7 @@ namespace KernelContrast.Optim;
 public abstract class Optimizer : IDisposable
 {
     private readonly List<(string Name, Tensor Tensor)> _state = [];
+    private readonly TensorGroup _group = new();
     private readonly bool _decayVectors;
 
     private protected Optimizer(IReadOnlyList<(string Name, Tensor Tensor)> parameters, double learningRate, double weightDecay, bool decayVectors)
@@ -50,12 +51,14 @@ public abstract class Optimizer : IDisposable
     public void Step()
     {
         Steps++;
+        _group.Clear();
         for (int i = 0; i < Parameters.Count; i++)
         {
             Tensor parameter = Parameters[i].Tensor;
             if (parameter is { RequiresGrad: true, Grad: { } grad })
-                Step(i, parameter, grad, IsVector(parameter) && !_decayVectors ? 0 : WeightDecay);
+                _group.Add(Entry(i, parameter, grad, IsVector(parameter) && !_decayVectors ? 0 : WeightDecay));
         }
+        if (_group.Count > 0) Step(_group);
     }
 
     /// <summary>Drops the gradients of the last backward pass.</summary>
@@ -83,13 +86,18 @@ public abstract class Optimizer : IDisposable
     public void Dispose()
     {
         foreach ((_, Tensor tensor) in _state) tensor.Dispose();
+        _group.Dispose();
         GC.SuppressFinalize(this);
     }
 
     /// <summary>Whether a parameter is a bias or belongs to a normalisation: those have one dimension, weights more.</summary>
     private protected static bool IsVector(Tensor parameter) => parameter.Shape.Rank <= 1;
 
-    private protected abstract void Step(int index, Tensor parameter, Tensor grad, double decay);
+    /// <summary>What a step reads and changes of a parameter.</summary>
+    private protected abstract GroupEntry Entry(int index, Tensor parameter, Tensor grad, double decay);
+
+    /// <summary>Changes all parameters that have a gradient.</summary>
+    private protected abstract void Step(TensorGroup group);
 
     /// <summary>A tensor of zeros for each parameter.</summary>
     private protected Tensor[] Remember(string what)

@@ -29,6 +29,8 @@ public sealed class Sgd : Optimizer
         if (momentum > 0) _buffers = Remember("momentum");
     }
 
-    private protected override void Step(int index, Tensor parameter, Tensor grad, double decay) =>
-        SgdStepOp.On(parameter.Device).Step(parameter, _buffers?[index], grad, (float)LearningRate, _momentum, _nesterov, (float)decay);
+    private protected override GroupEntry Entry(int index, Tensor parameter, Tensor grad, double decay) =>
+        new(parameter, grad, _buffers?[index], Decay: decay);
+
+    private protected override void Step(TensorGroup group) => SgdStepOp.On(group.Device).Step(group, (float)LearningRate, _momentum, _nesterov);
 }
