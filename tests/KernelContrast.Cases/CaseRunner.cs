@@ -27,6 +27,14 @@ public static class CaseRunner
     /// <summary>A case's inputs on a device; the caller disposes them.</summary>
     public static Tensor[] CreateInputs(OpCase test, Device device) => [.. test.Inputs.Select(i => i.ToTensor(device))];
 
+    /// <summary>The op's output on a device.</summary>
+    public static float[] Output(OpCase test, Device device)
+    {
+        using var scope = new TensorScope();
+        using var unrecorded = new NoGrad();
+        return test.Run(CreateInputs(test, device)).ToArray();
+    }
+
     /// <summary>Compares the op's output with the reference.</summary>
     public static CaseResult Compare(OpCase test, Device device) => Guarded(test, device, () =>
     {

@@ -33,10 +33,10 @@ internal sealed class AugmentCudaTests
         using Tensor expected = pipeline.TwoViews(batch, epoch: 2);
         var kernels = new AugmentOp.Cuda { MostSharedBytes = shared ? int.MaxValue : 0 };
         ViewParameters[] parameters = [.. Enumerable.Range(0, 2 * Count).Select(v => pipeline.Parameters(data, 2, batch.Indices[v % Count], v / Count))];
-        using Tensor actual = Tensor.Empty(expected.Shape, Emulated.Device);
-        Emulated.Device.Pool.Exact = true;
+        using Tensor actual = Tensor.Empty(expected.Shape, TestDevice.Cuda);
+        TestDevice.Cuda.Pool.Exact = true;
         try { kernels.Forward(actual, batch, [first, second], parameters); }
-        finally { Emulated.Device.Pool.Exact = false; }
+        finally { TestDevice.Cuda.Pool.Exact = false; }
 
         float[] a = actual.ToArray(), e = expected.ToArray();
         float scale = first.StandardDeviation.Length > 0 ? 1 / first.StandardDeviation.Min() : 1;
@@ -63,9 +63,9 @@ internal sealed class AugmentCudaTests
         MemoryDataset data = AugmentTests.Images(3, 3, 150, 130);
         var pipeline = new Pipeline("byol", seed: 4);
         ImageBatch batch = ImageBatch.Of(data, 0, 3);
-        Assert.That(Emulated.Device.SharedBytesPerBlock, Is.LessThan(4 * 150 * 130 * 4));
-        using Tensor expected = pipeline.TwoViews(batch, 1), actual = pipeline.TwoViews(batch, 1, Emulated.Device);
-        Assert.That(actual.Device, Is.SameAs(Emulated.Device));
+        Assert.That(TestDevice.Cuda.SharedBytesPerBlock, Is.LessThan(4 * 150 * 130 * 4));
+        using Tensor expected = pipeline.TwoViews(batch, 1), actual = pipeline.TwoViews(batch, 1, TestDevice.Cuda);
+        Assert.That(actual.Device, Is.SameAs(TestDevice.Cuda));
         Assert.That(actual.ToArray(), Is.EqualTo(expected.ToArray()).Within(Tolerance / 0.224f));
     }
 
@@ -81,7 +81,7 @@ internal sealed class AugmentCudaTests
         foreach (string order in Emulated.Orders)
         {
             using IDisposable setting = Emulated.InOrder(order);
-            using Tensor whole = pipeline.TwoViews(batch, 0, Emulated.Device), part = Tensor.Empty(whole.Shape, Emulated.Device);
+            using Tensor whole = pipeline.TwoViews(batch, 0, TestDevice.Cuda), part = Tensor.Empty(whole.Shape, TestDevice.Cuda);
             ViewParameters[] parameters = [.. Enumerable.Range(0, 18).Select(v => pipeline.Parameters(data, 0, v % 9, v / 9))];
             new AugmentOp.Cuda { MostSharedBytes = shared ? int.MaxValue : 0, MostBlocks = 4 }.Forward(part, batch, [recipe, recipe], parameters);
             Assert.That(part.ToArray(), Is.EqualTo(whole.ToArray()), order);
@@ -95,11 +95,11 @@ internal sealed class AugmentCudaTests
         var pipeline = new Pipeline("simclr", seed: 6);
         var pixels = new byte[9 * data.PixelsPerImage];
         for (int i = 0; i < 9; i++) data.Read(i, pixels.AsSpan(i * data.PixelsPerImage, data.PixelsPerImage));
-        using Tensor all = Tensor.From<byte>(pixels, new(9, data.PixelsPerImage), Emulated.Device);
+        using Tensor all = Tensor.From<byte>(pixels, new(9, data.PixelsPerImage), TestDevice.Cuda);
         ImageBatch here = new ImageBatch(data, 4).Fill(data, [7, 2, 8, 0]), there = new ImageBatch(data, 4, all).Fill(data, [7, 2, 8, 0]);
         Assert.That(there.Pixels, Is.Empty);
-        using Tensor expected = pipeline.TwoViews(here, 1, Emulated.Device), actual = pipeline.TwoViews(there, 1, Emulated.Device);
+        using Tensor expected = pipeline.TwoViews(here, 1, TestDevice.Cuda), actual = pipeline.TwoViews(there, 1, TestDevice.Cuda);
         Assert.That(actual.ToArray(), Is.EqualTo(expected.ToArray()));
-        Assert.That(() => pipeline.TwoViews(there, 1), Throws.ArgumentException.With.Message.Contains("are on cuda-emulated"));
+        Assert.That(() => pipeline.TwoViews(there, 1), Throws.ArgumentException.With.Message.Contains($"are on {TestDevice.CudaName}"));
     }
 }

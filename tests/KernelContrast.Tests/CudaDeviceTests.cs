@@ -5,21 +5,21 @@ using KernelContrast.Interop;
 
 namespace KernelContrast.Tests;
 
-/// <summary>The CUDA device and its launches, on the emulated driver.</summary>
+/// <summary>The CUDA device and its launches.</summary>
 [TestFixture]
 internal sealed class CudaDeviceTests
 {
     private static readonly CudaKernel Add = new("nn/elementwise", "add_in_place");
 
-    private static CudaDevice Cuda => Emulated.Device;
+    private static CudaDevice Cuda => TestDevice.Cuda;
 
     [Test]
     public void A_name_gives_its_device_and_the_same_each_time()
     {
         Assert.That(Device.Parse("cpu"), Is.SameAs(Device.Cpu));
-        Assert.That(Device.Parse("cuda-emulated"), Is.SameAs(Cuda));
-        Assert.That(Cuda.Name, Is.EqualTo("cuda-emulated"));
-        Assert.That(Cuda.Kind, Is.EqualTo(CudaDriverKind.Emulated));
+        Assert.That(Device.Parse(TestDevice.CudaName), Is.SameAs(Cuda));
+        Assert.That(Cuda.Name, Is.EqualTo(TestDevice.CudaName));
+        Assert.That(Cuda.Kind, Is.EqualTo(TestDevice.IsEmulated ? CudaDriverKind.Emulated : CudaDriverKind.Nvidia));
     }
 
     [TestCase("gpu"), TestCase(""), TestCase("cuda:"), TestCase("cuda:-1"), TestCase("cuda:x"), TestCase("CPU")]
@@ -29,6 +29,7 @@ internal sealed class CudaDeviceTests
     [Test]
     public void A_process_keeps_to_one_driver()
     {
+        Emulated.Only();
         _ = Cuda;
         Assert.That(() => Device.Parse("cuda"), Throws.InvalidOperationException.With.Message.Contains("emulated"));
         Assert.That(CudaLibrary.Kind, Is.EqualTo(CudaDriverKind.Emulated));
@@ -119,6 +120,7 @@ internal sealed class CudaDeviceTests
     [Test]
     public void Emulated_modules_were_built_from_the_kernels_as_they_are()
     {
+        Emulated.Only();
         _ = Cuda;
         DirectoryInfo? root = new(AppContext.BaseDirectory);
         while (root is not null && !File.Exists(Path.Combine(root.FullName, "KernelContrast.sln"))) root = root.Parent;
@@ -175,6 +177,7 @@ internal sealed class CudaDeviceTests
     [Test]
     public void A_launch_the_device_cannot_run_is_refused_and_the_device_goes_on()
     {
+        Emulated.Only();
         using Tensor a = Tensor.Zeros(new(4), Cuda), b = Tensor.Full(new(4), 1, Cuda);
         Assert.That(() => Add.Launch(Cuda, new(1, 32, SharedBytes: 1 << 20), a, b, 4L),
             Throws.TypeOf<CudaException>().With.Message.Contains("shared memory"));
@@ -189,7 +192,7 @@ internal sealed class CudaDeviceTests
     {
         using Tensor x = Tensor.Zeros(new(4), Cuda);
         Assert.That(() => CpuOnlyOp.On(x.Device), Throws.TypeOf<NotSupportedException>()
-            .With.Message.Contains("CpuOnly runs on cpu only as yet").And.Message.Contains("cuda-emulated"));
+            .With.Message.Contains("CpuOnly runs on cpu only as yet").And.Message.Contains(TestDevice.CudaName));
     }
 
     [Test]

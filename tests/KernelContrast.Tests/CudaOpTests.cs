@@ -9,7 +9,7 @@ internal sealed class CudaOpTests
     /// <summary>More elements than the largest grid has threads: threads take a second one, and not all of them.</summary>
     private static readonly Shape Large = new(17, 11, 75, 76);
 
-    private static CudaDevice Cuda => Emulated.Device;
+    private static CudaDevice Cuda => TestDevice.Cuda;
 
     [Test]
     public void Bad_labels_and_indices_are_named()

@@ -10,7 +10,20 @@ internal static class Emulated
     internal static readonly string[] Orders = ["forward-late", "reverse-late", "forward-early", "reverse-early"];
 
     /// <exception cref="CudaNotFoundException">It was not built; the message says how.</exception>
-    internal static CudaDevice Device => (CudaDevice)KernelContrast.Device.Parse("cuda-emulated");
+    internal static CudaDevice Device
+    {
+        get
+        {
+            Only();
+            return TestDevice.Cuda;
+        }
+    }
+
+    /// <summary>Skips a test that is about the emulated driver where tests run on a GPU.</summary>
+    internal static void Only()
+    {
+        if (!TestDevice.IsEmulated) Assert.Ignore($"About the emulated driver; tests run on {TestDevice.CudaName}.");
+    }
 
     /// <summary>Runs threads and asynchronous copies in the given order until disposed.</summary>
     internal static IDisposable InOrder(string order)
@@ -35,7 +48,7 @@ internal static class Emulated
         public void Dispose()
         {
             Configure(Orders[0]);
-            Device.Kernels.Checked = false;
+            TestDevice.Cuda.Kernels.Checked = false;
         }
     }
 }

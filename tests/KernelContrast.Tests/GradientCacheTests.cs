@@ -20,8 +20,9 @@ internal sealed class GradientCacheTests
     public void RemoveDirectory() => Directory.Delete(_directory, recursive: true);
 
     /// <summary>One node over every chunk's tape: the definition, with the memory of the whole batch.</summary>
-    [TestCase(Normalization.None, "cpu"), TestCase(Normalization.Batch, "cpu"), TestCase(Normalization.Batch, "cuda-emulated")]
-    public void Gradients_and_running_statistics_are_those_of_the_chunks_on_one_tape(Normalization norm, string name)
+    [Test]
+    public void Gradients_and_running_statistics_are_those_of_the_chunks_on_one_tape(
+        [Values(Normalization.None, Normalization.Batch)] Normalization norm, [ValueSource(typeof(TestDevice), nameof(TestDevice.Names))] string name)
     {
         using var scope = new TensorScope();
         Device device = Device.Parse(name);
@@ -49,8 +50,8 @@ internal sealed class GradientCacheTests
             net.Forward(Tensor.RandomNormal(new(Views * chunks[chunk], Inputs), 100 + (ulong)chunk, device)), 0.3f, seed: 1, stream: (ulong)chunk);
     }
 
-    [TestCase("cpu"), TestCase("cuda-emulated")]
-    public void Without_batch_norm_gradients_are_those_of_the_whole_batch(string name)
+    [Test]
+    public void Without_batch_norm_gradients_are_those_of_the_whole_batch([ValueSource(typeof(TestDevice), nameof(TestDevice.Names))] string name)
     {
         using var scope = new TensorScope();
         Device device = Device.Parse(name);

@@ -23,11 +23,11 @@ internal sealed class MultiTensorTests
     [Test]
     public void Steps_are_those_of_the_cpu_and_their_bits_do_not_depend_on_the_order_of_threads([Values("sgd", "plain sgd", "adamw", "lars", "lars outside")] string kind)
     {
-        float[][] expected = Run(kind, Device.Cpu), actual = Run(kind, Emulated.Device);
+        float[][] expected = Run(kind, Device.Cpu), actual = Run(kind, TestDevice.Cuda);
         for (int t = 0; t < expected.Length; t++)
             Assert.That(actual[t], Is.EqualTo(expected[t]).Within(3e-6f), $"tensor {t} {s_shapes[t]}");
         using IDisposable order = Emulated.InOrder(Emulated.Orders[3]);
-        float[][] again = Run(kind, Emulated.Device);
+        float[][] again = Run(kind, TestDevice.Cuda);
         for (int t = 0; t < actual.Length; t++) Assert.That(again[t], Is.EqualTo(actual[t]), $"tensor {t}");
     }
 
@@ -53,7 +53,7 @@ internal sealed class MultiTensorTests
     public void Lars_of_a_zero_weight_or_gradient_has_a_ratio_of_one_and_nan_stays_nan()
     {
         using var scope = new TensorScope();
-        Device cuda = Emulated.Device;
+        Device cuda = TestDevice.Cuda;
         Tensor zero = Tensor.Zeros(new(2, 2), cuda), still = Tensor.Full(new(2, 2), 3, cuda), broken = Tensor.Full(new(2, 2), float.NaN, cuda);
         zero.RequiresGrad = still.RequiresGrad = broken.RequiresGrad = true;
         using var optimizer = new Lars([("zero", zero), ("still", still), ("broken", broken)], 0.5, weightDecay: 0);
@@ -70,7 +70,7 @@ internal sealed class MultiTensorTests
     public void The_table_is_sent_again_only_when_a_tensor_changed()
     {
         using var scope = new TensorScope();
-        Device cuda = Emulated.Device;
+        Device cuda = TestDevice.Cuda;
         Tensor p = Tensor.Full(new(5), 1, cuda), first = Tensor.Full(new(5), 2, cuda), second = Tensor.Full(new(5), 3, cuda);
         using var group = new TensorGroup(new GroupEntry(p, first));
         Tensor table = group.Table(out int chunks);
@@ -91,7 +91,7 @@ internal sealed class MultiTensorTests
     }
 
     [Test]
-    public void An_average_follows_its_source([Values("cpu", "cuda-emulated")] string name)
+    public void An_average_follows_its_source([ValueSource(typeof(TestDevice), nameof(TestDevice.Names))] string name)
     {
         Device device = Device.Parse(name);
         using Linear target = new Linear(9, 5, new Initializer(1)).To(device), source = new Linear(9, 5, new Initializer(2)).To(device);

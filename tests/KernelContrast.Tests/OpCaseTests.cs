@@ -14,6 +14,9 @@ internal sealed class OpCaseTests
 {
     private const long SmallCaseElements = 4096;
 
+    /// <summary>Set by <c>./build.sh test --full</c>: every case in every order of threads and in checked mode.</summary>
+    private static readonly bool Thorough = Environment.GetEnvironmentVariable("KERNELCONTRAST_TEST_THOROUGH") == "1";
+
     private static readonly ConcurrentDictionary<string, int> Ran = new();
 
     private static IEnumerable<TestCaseData> Forward() => Grid("forward", _ => true);
@@ -25,6 +28,20 @@ internal sealed class OpCaseTests
 
     [TestCaseSource(nameof(Gradients))]
     public void Gradient_matches_under_a_random_upstream_gradient(OpCase test, string target) => On(target, device => CaseRunner.CheckGradient(test, device));
+
+    private static IEnumerable<TestCaseData> OnBoth() =>
+        from test in CaseRunner.AllCases
+        where !test.BenchmarkOnly && test.OnCpu && test.Precision == Precision.Float32 && HasCudaKernels(test) && test.Inputs.Sum(i => i.Shape.Count) <= SmallCaseElements
+        select new TestCaseData(test).SetArgDisplayNames("against cpu", test.ToString(), TestDevice.CudaName);
+
+    /// <summary>Both may err by the case's tolerance, so between them lies twice that.</summary>
+    [TestCaseSource(nameof(OnBoth))]
+    public void Output_on_cuda_is_the_cpus(OpCase test)
+    {
+        double[] expected = Array.ConvertAll(CaseRunner.Output(test, Device.Cpu), x => (double)x);
+        Tolerance twice = new(2 * test.Forward.Relative, 2 * test.Forward.Absolute, 2 * test.Forward.Floor);
+        Assert.That(CaseRunner.Compare("output", CaseRunner.Output(test, TestDevice.Cuda), expected, null, twice).Problem, Is.Null);
+    }
 
     [Test]
     public void Every_op_with_cuda_kernels_has_a_case_that_runs_on_them()
@@ -41,15 +58,16 @@ internal sealed class OpCaseTests
             TestContext.Progress.WriteLine("Op cases run: " + string.Join(", ", Ran.OrderBy(r => r.Key, StringComparer.Ordinal).Select(r => $"{r.Value} on {r.Key}")));
     }
 
-    /// <param name="target"><c>cpu-BITS</c>, <c>cuda-emulated-ORDER-COPIES</c> or <c>cuda-emulated-checked</c>.</param>
+    /// <param name="target"><c>cpu-BITS</c>, or a CUDA device's name, of the emulated one with <c>-ORDER-COPIES</c> or <c>-checked</c>.</param>
     /// <param name="run">Runs the case on a device.</param>
     private static void On(string target, Func<Device, CaseResult> run)
     {
-        const string emulated = "cuda-emulated-";
+        string cuda = TestDevice.CudaName;
         CaseResult result;
-        if (target.StartsWith(emulated, StringComparison.Ordinal))
+        if (target == cuda) result = run(TestDevice.Cuda);
+        else if (target.StartsWith(cuda, StringComparison.Ordinal))
         {
-            string mode = target[emulated.Length..];
+            string mode = target[(cuda.Length + 1)..];
             using IDisposable setting = mode == "checked" ? Emulated.Checked() : Emulated.InOrder(mode);
             result = run(Emulated.Device);
         }
@@ -58,7 +76,7 @@ internal sealed class OpCaseTests
             using var limit = Simd.Limit(int.Parse(target.AsSpan("cpu-".Length)));
             result = run(Device.Cpu);
         }
-        Ran.AddOrUpdate(target.StartsWith("cpu", StringComparison.Ordinal) ? "cpu" : "cuda-emulated", 1, (_, n) => n + 1);
+        Ran.AddOrUpdate(target.StartsWith("cpu", StringComparison.Ordinal) ? "cpu" : cuda, 1, (_, n) => n + 1);
         Assert.That(result.Problem, Is.Null);
     }
 
@@ -68,13 +86,21 @@ internal sealed class OpCaseTests
         from target in Targets(test)
         select new TestCaseData(test, target).SetArgDisplayNames(kind, test.ToString(), target);
 
+    private static bool HasCudaKernels(OpCase test) => test.Kernels.All(op => CudaOps.Names.Contains(CudaOps.NameOf(op)));
+
     private static IEnumerable<string> Targets(OpCase test)
     {
         if (test.OnCpu)
             foreach (int bits in new[] { 128, 256, 512 }.Where(b => b <= Simd.HardwareBits && (b == Simd.HardwareBits || test.Precision == Precision.Float32))) yield return $"cpu-{bits}";
-        if (!test.Kernels.All(op => CudaOps.Names.Contains(CudaOps.NameOf(op)))) yield break;
+        if (!HasCudaKernels(test)) yield break;
+        if (TestDevice.IsChosen)
+        {
+            yield return TestDevice.CudaName;
+            yield break;
+        }
         bool tensorCores = test.Precision != Precision.Float32 && test.Op == "matmul";
-        bool thorough = (tensorCores || test.Kernels.Any(op => CudaOps.Exchanging.Contains(CudaOps.NameOf(op)))) && test.Inputs.Sum(i => i.Shape.Count) <= SmallCaseElements;
+        bool thorough = Thorough ||
+            ((tensorCores || test.Kernels.Any(op => CudaOps.Exchanging.Contains(CudaOps.NameOf(op)))) && test.Inputs.Sum(i => i.Shape.Count) <= SmallCaseElements);
         string[] orders = thorough ? Emulated.Orders : test.Precision != Precision.Float32 ? [Emulated.Orders[1]] : [Emulated.Orders[0], Emulated.Orders[3]];
         foreach (string order in orders) yield return $"cuda-emulated-{order}";
         if (thorough) yield return "cuda-emulated-checked";

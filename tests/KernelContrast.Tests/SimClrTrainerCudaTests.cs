@@ -9,7 +9,7 @@ internal sealed class SimClrTrainerCudaTests
 {
     private string _directory = "";
 
-    private static CudaDevice Cuda => Emulated.Device;
+    private static CudaDevice Cuda => TestDevice.Cuda;
 
     [SetUp]
     public void MakeDirectory() => _directory = Directory.CreateTempSubdirectory("kc-train").FullName;
