@@ -33,6 +33,8 @@ internal sealed class RunOptions
         Bind(New("--epochs", "Times every image is seen", 100), (c, v) => c.Epochs = v);
         Bind(New("--batch-size", "Images per step; the loss compares twice as many views", 256), (c, v) => c.BatchSize = v);
         Bind(New("--micro-batch", "Images embedded at a time, so that a large batch needs the memory of this many; the loss still compares all. 0: the whole batch at once", 0), (c, v) => c.MicroBatch = v);
+        Bind(PrecisionOption.Create("Numbers in which the networks' products are formed; bf16 rounds their factors, while weights, sums and the loss stay float32"),
+            (c, v) => c.Precision = PrecisionOption.Parse(v));
         Bind(New("--temperature", "τ of the loss", 0.5), (c, v) => c.Temperature = v);
         Bind(Named("--optimizer", "Optimizer", "adamw", ["adamw", "sgd", "lars"]), (c, v) => c.Optimizer = Enum.Parse<OptimizerKind>(v, ignoreCase: true));
         Bind(New("--lr", "Highest learning rate", 4e-3), (c, v) => c.LearningRate = v);

@@ -16,17 +16,18 @@ internal static class DemoCommand
     internal static VerbCommand Create()
     {
         var quick = new Option<bool>("--quick") { Description = $"Train on {QuickImages:N0} images in place of 20,000" };
-        var tiny = new Option<bool>("--tiny") { Description = $"Only take {TinyDemo.Steps} steps of a tiny network and print their losses, which agree between devices to 0.0001" };
+        var tiny = new Option<bool>("--tiny") { Description = $"Only take {TinyDemo.Steps} steps of a tiny network and print their losses, which agree between devices to 0.001 in f32" };
         var output = new Option<string>("--out") { Description = "Where everything is written", HelpName = "DIR", DefaultValueFactory = _ => Path.Combine("artifacts", "demo") };
         var data = new Option<string?>("--data") { Description = "MNIST's files; the repository's data/mnist when not given", HelpName = "DIR" };
         var plain = new Option<bool>("--plain") { Description = "Leave the digits upright and in the middle, as MNIST has them" };
         var epochs = new Option<int>("--epochs") { Description = "Times every image is seen", HelpName = "N", DefaultValueFactory = _ => 15 };
         var seed = new Option<ulong>("--seed") { Description = "Of weights, order and views", HelpName = "N", DefaultValueFactory = _ => 0 };
+        Option<string> precision = PrecisionOption.Create("Numbers in which the networks' products are formed");
         var device = new DeviceOptions();
         var verb = new VerbCommand("demo",
             "Train a small encoder on MNIST's digits, each moved and turned, without looking at a label; then compare what it learned with raw pixels and an untrained encoder.",
             "kernelcontrast demo --quick")
-        { quick, tiny, output, data, plain, epochs, seed };
+        { quick, tiny, output, data, plain, epochs, seed, precision };
         device.AddTo(verb);
         verb.SetAction(parsed =>
         {
@@ -37,12 +38,12 @@ internal static class DemoCommand
             bool move = !parsed.GetValue(plain);
             if (parsed.GetValue(tiny))
             {
-                TinyDemo.Run(Digits(source, Split.Train, TinyDemo.Images, move ? TrainSeed : null), directory, on, parsed.GetValue(seed));
+                TinyDemo.Run(Digits(source, Split.Train, TinyDemo.Images, move ? TrainSeed : null), directory, on, parsed.GetValue(seed), PrecisionOption.Parse(parsed.GetValue(precision)!));
                 return 0;
             }
             IImageDataset train = Digits(source, Split.Train, parsed.GetValue(quick) ? QuickImages : int.MaxValue, move ? TrainSeed : null);
             IImageDataset test = Digits(source, Split.Test, int.MaxValue, move ? TestSeed : null);
-            SimClrConfig config = Config(parsed.GetValue(epochs), parsed.GetValue(seed));
+            SimClrConfig config = Config(parsed.GetValue(epochs), parsed.GetValue(seed), PrecisionOption.Parse(parsed.GetValue(precision)!));
 
             Terminal.Line($"device: {on}, {on.Description}");
             Terminal.Line($"{train.Count:N0} digits to learn from, {test.Count:N0} to measure on{(move ? ", each moved by up to 6 pixels and turned by up to 20° once" : "")}");
@@ -80,7 +81,7 @@ internal static class DemoCommand
         return verb;
     }
 
-    private static SimClrConfig Config(int epochs, ulong seed) => new()
+    private static SimClrConfig Config(int epochs, ulong seed, Precision precision) => new()
     {
         Encoder = ResNetConfig.Small(8, 16, 32, 64) with { Stem = ResNetStem.Strided, Shortcut = ResNetShortcut.Projection, InputChannels = 1 },
         Augmentation = "digits",
@@ -91,6 +92,7 @@ internal static class DemoCommand
         LearningRate = 4e-3,
         WarmupEpochs = Math.Min(1, epochs),
         Seed = seed,
+        Precision = precision,
     };
 
     private static IImageDataset Digits(string source, Split split, int most, ulong? seed)

@@ -91,6 +91,12 @@ public sealed record SimClrConfig
     /// <summary>Where LARS multiplies by the learning rate.</summary>
     public LarsMomentum LarsMomentum { get; set; }
 
+    /// <summary>
+    /// In which numbers the networks' products are formed while training (<see cref="Autocast"/>); weights, the loss and the
+    /// optimizer are float32 in every case.
+    /// </summary>
+    public Precision Precision { get; set; }
+
     /// <summary>Of weights, shuffles and views.</summary>
     public ulong Seed { get; set; }
 
@@ -133,6 +139,7 @@ public sealed record SimClrConfig
         That(Temperature > 0 && float.IsNormal((float)Temperature), $"The temperature is above 0 and within float32's range, not {Temperature}.");
         That(BatchSize is >= 2 and <= 1 << 20, $"A batch has 2 to {1 << 20} images, not {BatchSize}.");
         That(MicroBatch >= 0 && MicroBatch <= BatchSize, $"A micro-batch has at most the {BatchSize} images of a batch (0: all at once), not {MicroBatch}.");
+        That(Precision is Precision.Float32 or Precision.BFloat16, $"Networks train in Float32 or BFloat16, not in {Precision}.");
         That(Epochs is >= 1 and <= 1_000_000, $"There are 1 to 1000000 epochs, not {Epochs}.");
         That(LearningRate > 0 && double.IsFinite(LearningRate), $"The learning rate is above 0, not {LearningRate}.");
         That(WarmupEpochs >= 0 && WarmupEpochs <= Epochs, $"The warm-up lasts 0 to all {Epochs} epochs, not {WarmupEpochs}.");

@@ -295,7 +295,11 @@ public sealed class SimClrTrainer : IDisposable
     }
 
     /// <summary>The embeddings of both views, [2N, D].</summary>
-    private Tensor Embed(ImageBatch batch, int epoch) => Head.Forward(Encoder.Forward(_pipeline.TwoViews(batch, epoch, Device)));
+    private Tensor Embed(ImageBatch batch, int epoch)
+    {
+        Tensor views = _pipeline.TwoViews(batch, epoch, Device);
+        using (Autocast.To(Config.Precision)) return Head.Forward(Encoder.Forward(views)).To(DType.Float32);
+    }
 
     /// <summary>A step in chunks; null when the batch goes through at once. Views depend on image and epoch alone, so a chunk's are made again, not kept.</summary>
     private GradientCache? CacheFor(ImageBatch batch, int epoch)

@@ -1,0 +1,16 @@
+using System.CommandLine;
+
+namespace KernelContrast.Cli;
+
+/// <summary><c>--precision</c>: in which numbers products are formed.</summary>
+internal static class PrecisionOption
+{
+    internal static Option<string> Create(string description)
+    {
+        var option = new Option<string>("--precision") { Description = description, DefaultValueFactory = _ => "f32" };
+        option.AcceptOnlyFromAmong("f32", "bf16");
+        return option;
+    }
+
+    internal static Precision Parse(string name) => name == "bf16" ? Precision.BFloat16 : Precision.Float32;
+}
