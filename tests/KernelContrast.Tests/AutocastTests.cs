@@ -89,6 +89,12 @@ internal sealed class AutocastTests
         int tiles = (rows + 127) / 128 * ((columns + 127) / 128);
         kernel.Launch(TestDevice.Cuda, new(tiles, 128), large, a, b, (Tensor?)null, rows, columns, depth, transposeA, transposeB, false, false);
         Assert.That(large.ToArray(), Is.EqualTo(small.ToArray()));
+        // with the epilogue: bias, ReLU, and bfloat16 out
+        Tensor bias = Tensor.RandomNormal(new(columns), 4, TestDevice.Cuda), rectified = Tensor.Empty(new(rows, columns), TestDevice.Cuda, DType.BFloat16);
+        kernel.Launch(TestDevice.Cuda, new(tiles, 128), rectified, a, b, bias, rows, columns, depth, transposeA, transposeB, true, true);
+        Tensor expected = Functional.Relu(Functional.Add(small, bias)).To(DType.BFloat16);
+        Assert.That(expected.ToArray().Count(v => v == 0), Is.InRange(rows * columns / 3, rows * columns * 2 / 3));
+        Assert.That(rectified.ToArray<ushort>(), Is.EqualTo(expected.ToArray<ushort>()));
     }
 
     /// <summary>Enough pixels for the kernels with tiles of 128 pixels, and not a whole number of tiles.</summary>
