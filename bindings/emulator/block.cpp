@@ -93,8 +93,10 @@ void BlockRunner::run(const Launch& launch, Index block)
 {
     current_runner = this;
     prepare(launch, block);
+    watch(watched_);
     leave(&main_stack_pointer_);
     kce_thread = nullptr;
+    unwatch(watched_);
     if (fault() == Success)
         if (const char* array = shared_.overrun())
             record_fault(IllegalAddress, std::string(launch.kernel->name) + ": wrote past the end of shared array '" + array + "'");
@@ -105,6 +107,7 @@ void BlockRunner::run(const Launch& launch, Index block)
 void BlockRunner::leave(void** save)
 {
     auto* me = save == &main_stack_pointer_ ? nullptr : running();
+    if (__builtin_expect(me && is_overdue(), 0)) kernel_is_overdue(); // it waits without end
     if (__builtin_expect(ready_count_ != 0, 1))
     {
         Fiber* next = &fibers_[pop_front()];

@@ -7,6 +7,7 @@
 #include "abi.h"
 #include "settings.h"
 #include "shared_memory.h"
+#include "watchdog.h"
 
 namespace kce
 {
@@ -52,6 +53,7 @@ struct Launch
     void** parameters;
     Index grid, block;
     size_t dynamic_shared_bytes;
+    CodeRange code; // of the kernel's module
 };
 
 class Shadow;
@@ -81,6 +83,9 @@ public:
     SharedMemory& shared() { return shared_; }
     Shadow& shadow() { return *shadow_; }
     const Kernel& kernel() const { return *launch_->kernel; }
+    const CodeRange& code() const { return launch_->code; }
+    Watched& watched() { return watched_; }
+    bool is_overdue() const { return watched_.overdue == watched_.block; }
     unsigned barrier_epoch() const { return barrier_epoch_; }
     unsigned warp_epoch(unsigned warp) const { return warps_[warp].epoch; }
     bool on_fiber_stack(const void* address) const
@@ -125,6 +130,7 @@ private:
     }
 
     const Launch* launch_ = nullptr;
+    Watched watched_;
     std::vector<Fiber> fibers_;
     std::vector<Warp> warps_;
     uint16_t ready_[MaxThreads];

@@ -1,6 +1,7 @@
 // Driver API: modules, functions, launches. A module image is a host shared object made from a kernel file.
 #include <dlfcn.h>
 #include <elf.h>
+#include <link.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -21,6 +22,7 @@ namespace
 struct Function
 {
     const Kernel* kernel;
+    CodeRange code;
     unsigned dynamic_limit = SharedMemory::DynamicDefault;
 };
 
@@ -28,6 +30,7 @@ struct Module
 {
     void* library;
     int file; // stays open: the loader tells modules apart by path, and the path names this descriptor
+    CodeRange code;
     std::map<std::string, std::unique_ptr<Function>> functions;
 };
 
@@ -54,6 +57,20 @@ bool write_all(int file, const void* data, size_t bytes)
         done += static_cast<size_t>(n);
     }
     return true;
+}
+
+// Where the loader put a library's instructions.
+CodeRange code_of(void* library)
+{
+    link_map* map = nullptr;
+    if (dlinfo(library, RTLD_DI_LINKMAP, &map) != 0) return {};
+    auto* base = reinterpret_cast<const char*>(map->l_addr);
+    auto* header = reinterpret_cast<const Elf64_Ehdr*>(base);
+    auto* segments = reinterpret_cast<const Elf64_Phdr*>(base + header->e_phoff);
+    for (int i = 0; i < header->e_phnum; i++)
+        if (segments[i].p_type == PT_LOAD && segments[i].p_flags & PF_X)
+            return {base + segments[i].p_vaddr, base + segments[i].p_vaddr + segments[i].p_memsz};
+    return {};
 }
 
 size_t aligned(size_t offset, size_t size)
@@ -85,7 +102,7 @@ KCE_API cuModuleLoadData(void** module, const void* image)
         close(file);
         return r;
     }
-    *module = new Module{library, file, {}};
+    *module = new Module{library, file, code_of(library), {}};
     return Success;
 }
 
@@ -112,7 +129,7 @@ KCE_API cuModuleGetFunction(void** function, void* handle, const char* name)
             module->functions.erase(name);
             return error(NotFound, "the module has no kernel '" + std::string(name) + "'");
         }
-        slot = std::make_unique<Function>(Function{kernel});
+        slot = std::make_unique<Function>(Function{kernel, module->code});
     }
     *function = slot.get();
     return Success;
@@ -179,7 +196,7 @@ KCE_API cuLaunchKernel(void* handle, unsigned grid_x, unsigned grid_y, unsigned 
         pointers[i] = copies + end;
         end += bytes;
     }
-    run_grid({&kernel, pointers, grid, block, shared_bytes});
+    run_grid({&kernel, pointers, grid, block, shared_bytes, function->code});
     locate_fault();
     check_guards(kernel.name);
     return fault();

@@ -94,6 +94,7 @@ constexpr Description descriptions[] = {
     {InvalidHandle, "CUDA_ERROR_INVALID_HANDLE", "invalid handle"},
     {NotFound, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
     {IllegalAddress, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
+    {LaunchTimeout, "CUDA_ERROR_LAUNCH_TIMEOUT", "a kernel does not end"},
     {LaunchFailed, "CUDA_ERROR_LAUNCH_FAILED", "a kernel failed"},
     {NotSupported, "CUDA_ERROR_NOT_SUPPORTED", "not supported by the emulated driver"},
 };

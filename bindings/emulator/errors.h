@@ -18,6 +18,7 @@ enum Result
     InvalidHandle = 400,
     NotFound = 500,
     IllegalAddress = 700,
+    LaunchTimeout = 702,
     LaunchFailed = 719,
     NotSupported = 801,
 };

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <functional>
@@ -371,6 +372,9 @@ const Test tests[] = {
     {"divergent_barrier", [] { planted("divergent_barrier", same, true, true, "divergent __syncthreads"); }},
     {"lane_missing", [] { planted("lane_missing", same, true, true, "never come"); }},
     {"stack_overflow", [] { planted("stack_overflow", same, true, false, "bytes of stack", "-"); }},
+    {"endless_loop", [] { planted("endless_loop", same, true, true, "does not end"); }},
+    {"endless_barriers", [] { planted("endless_barriers", same, true, true, "does not end"); }},
+    {"endless_collectives", [] { planted("endless_collectives", same, true, true, "does not end"); }},
     {"too_much_static_shared", [] { planted("too_much_static_shared", same, true, true, "more than 49152"); }},
     {"launch_errors", test_launch_errors},
     {"memory_errors", test_memory_errors},
@@ -385,6 +389,7 @@ int main(int argc, char** argv)
 {
     if (argc < 2) return std::printf("usage: emulator_tests <folder of the modules> [test]\n"), 2;
     folder = argv[1];
+    setenv("KERNELCONTRAST_EMULATOR_WATCHDOG", "0.3", 0); // the largest test needs a hundredth of it
     void* context = nullptr;
     if (cuInit(0) || cuDevicePrimaryCtxRetain(&context, 0) || cuCtxSetCurrent(context)) return std::printf("no device\n"), 2;
     int ran = 0, failed = 0;

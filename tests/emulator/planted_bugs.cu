@@ -198,6 +198,25 @@ template <int Floats> DEV void large_frame(float* out, const float* in)
 extern "C" __global__ void stack_overflow(float* out, const float* in) { large_frame<20000>(out, in); }
 extern "C" __global__ void stack_overflow_fixed(float* out, const float* in) { large_frame<1000>(out, in); }
 
+// Bug: waits for what never comes, in its own code, at a barrier and in a collective.
+template <bool Fixed> DEV void endless(float* out, const float* in, int where)
+{
+    const int t = threadIdx.x;
+    const volatile float* flag = in;
+    while (!Fixed && flag[t] != -1.0f)
+    {
+        if (where == 1) __syncthreads(); // nothing to order
+        if (where == 2) __syncwarp();
+    }
+    out[t] = in[t];
+}
+extern "C" __global__ void endless_loop(float* out, const float* in) { endless<false>(out, in, 0); }
+extern "C" __global__ void endless_loop_fixed(float* out, const float* in) { endless<true>(out, in, 0); }
+extern "C" __global__ void endless_barriers(float* out, const float* in) { endless<false>(out, in, 1); }
+extern "C" __global__ void endless_barriers_fixed(float* out, const float* in) { endless<true>(out, in, 1); }
+extern "C" __global__ void endless_collectives(float* out, const float* in) { endless<false>(out, in, 2); }
+extern "C" __global__ void endless_collectives_fixed(float* out, const float* in) { endless<true>(out, in, 2); }
+
 // Bug: more than 48 KiB of static shared memory.
 template <int Floats> DEV void static_shared(float* out, const float* in)
 {
