@@ -6,18 +6,35 @@ namespace KernelContrast.Devices;
 /// A kernel of <c>kernels/</c> by name: <c>new("contrast/nt_xent", "nt_xent_loss")</c>. Ops keep theirs in static
 /// fields; it is found on a device at its first launch there.
 /// </summary>
-/// <param name="module">The kernel file below <c>kernels/</c>, without its ending.</param>
-/// <param name="name">The kernel's name in the file.</param>
-internal sealed unsafe class CudaKernel(string module, string name)
+internal sealed unsafe class CudaKernel
 {
-    private static int _count;
+    private static readonly Lock Guard = new();
+    private static readonly List<CudaKernel> Created = [];
 
-    internal string Module { get; } = module;
+    /// <param name="module">The kernel file below <c>kernels/</c>, without its ending.</param>
+    /// <param name="name">The kernel's name in the file.</param>
+    internal CudaKernel(string module, string name)
+    {
+        (Module, Name) = (module, name);
+        lock (Guard)
+        {
+            Index = Created.Count;
+            Created.Add(this);
+        }
+    }
 
-    internal string Name { get; } = name;
+    /// <summary>Those of every op used so far.</summary>
+    internal static CudaKernel[] All
+    {
+        get { lock (Guard) return [.. Created]; }
+    }
+
+    internal string Module { get; }
+
+    internal string Name { get; }
 
     /// <summary>Place in each device's table of functions.</summary>
-    internal int Index { get; } = Interlocked.Increment(ref _count) - 1;
+    internal int Index { get; }
 
     /// <summary>
     /// Issues the kernel to the device's stream. Arguments are in the order of the kernel's parameters; their sizes are
