@@ -115,6 +115,13 @@ public sealed class Checkpoint
             .ToDictionary(e => e.Name[prefix.Length..], e => reader.Read(e.Name));
     }
 
+    /// <summary>Removes what a killed run left half-written: of the checkpoint, or of its readable copy.</summary>
+    internal static void RemoveLeftovers(string path)
+    {
+        AtomicFile.RemoveLeftovers(path);
+        AtomicFile.RemoveLeftovers(System.IO.Path.ChangeExtension(path, ".json"));
+    }
+
     /// <summary>Replaces the checkpoint of a directory.</summary>
     internal static Checkpoint Save(string directory, RunState state, IReadOnlyList<(string Name, Tensor Tensor)> tensors)
     {

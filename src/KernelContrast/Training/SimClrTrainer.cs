@@ -78,7 +78,7 @@ public sealed class SimClrTrainer : IDisposable
             string file = Path.Combine(directory, Checkpoint.FileName);
             if (File.Exists(file) && !overwrite)
                 throw new IOException($"{directory} holds a run already. Resume it, or choose another directory.");
-            AtomicFile.RemoveLeftovers(file);
+            Checkpoint.RemoveLeftovers(file);
             File.Delete(file);
             File.Delete(Path.ChangeExtension(file, ".json"));
             trainer._metrics = new Metrics(directory, step: 0);
@@ -98,7 +98,7 @@ public sealed class SimClrTrainer : IDisposable
         {
             // Now nobody replaces it any more.
             Checkpoint checkpoint = Checkpoint.Open(directory);
-            AtomicFile.RemoveLeftovers(checkpoint.Path);
+            Checkpoint.RemoveLeftovers(checkpoint.Path);
             string mark = MarkOf(data);
             if (mark != checkpoint.State.Data)
                 throw new ArgumentException($"The run in {directory} began with other images ({checkpoint.State.Data}) than these ({mark}). Give the same data to go on.");
