@@ -1,0 +1,276 @@
+using KernelContrast.Losses;
+
+namespace KernelContrast.Tests;
+
+/// <summary>What the cases cannot say of the family: symmetries, determinism, memory, calls on spans and on addresses.</summary>
+[TestFixture]
+internal sealed unsafe class LossFamilyTests
+{
+    private static readonly LossKind[] Kinds = Enum.GetValues<LossKind>();
+
+    private static readonly float[] Temperatures = [0.1f, 0.01f];
+
+    [Test]
+    public void The_gradient_is_orthogonal_to_each_row([ValueSource(nameof(Kinds))] LossKind kind, [ValueSource(nameof(Temperatures))] float temperature)
+    {
+        const int dim = 40;
+        Inputs on = new(kind, 66, 80, dim);
+        on.Run(temperature);
+        for (int i = 0; i < 66; i++)
+        {
+            double dot = 0, size = 0;
+            for (int k = i * dim; k < i * dim + dim; k++)
+            {
+                dot += (double)on.Embeddings[k] * on.GradEmbeddings[k];
+                size += Math.Abs((double)on.Embeddings[k] * on.GradEmbeddings[k]);
+            }
+            Assert.That(dot, Is.Zero.Within(1e-5 * size), $"row {i}");
+        }
+    }
+
+    [Test]
+    public void Runs_repeat_bit_for_bit([ValueSource(nameof(Kinds))] LossKind kind, [Values(1, 2, 3)] int threads)
+    {
+        int before = Device.Cpu.Threads;
+        try
+        {
+            Device.Cpu.Threads = threads;
+            foreach (float temperature in Temperatures)
+            {
+                Inputs first = new(kind, 150, 170, 24), again = new(kind, 150, 170, 24);
+                LossResult result = first.Run(temperature);
+                for (int run = 0; run < 5; run++)
+                {
+                    Assert.That(again.Run(temperature), Is.EqualTo(result));
+                    Assert.That(again.GradEmbeddings, Is.EqualTo(first.GradEmbeddings));
+                    Assert.That(again.GradKeys, Is.EqualTo(first.GradKeys));
+                }
+            }
+        }
+        finally { Device.Cpu.Threads = before; }
+    }
+
+    [Test]
+    public void The_call_on_spans_allocates_nothing_once_warm([ValueSource(nameof(Kinds))] LossKind kind)
+    {
+        Inputs on = new(kind, 128, 160, 32);
+        for (int i = 0; i < 3; i++) on.Run(0.1f);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        for (int i = 0; i < 10; i++) on.Run(0.1f);
+        Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.Zero);
+    }
+
+    [Test]
+    public void Strided_memory_of_the_callers_gives_what_dense_spans_give([ValueSource(nameof(Kinds))] LossKind kind)
+    {
+        const int rows = 20, columns = 28, dim = 11, stride = 17;
+        Inputs dense = new(kind, rows, columns, dim);
+        LossResult expected = dense.Run(0.2f);
+        LossCall call = dense.Call(0.2f);
+        float[] embeddings = Spread(dense.Embeddings), keys = Spread(dense.Keys), positives = Spread(dense.Positives);
+        float[] gradient = new float[rows * stride], gradKeys = new float[columns * stride], scalars = [0, 1, 0, 0];
+        gradient.AsSpan().Fill(42);
+        fixed (float* h = embeddings, k = keys, p = positives, g = gradient, gk = gradKeys, s = scalars)
+        fixed (int* labels = dense.Labels)
+        {
+            call.Labels = (nint)labels;
+            byte[] saved = new byte[call.SavedBytes(Device.Cpu)], workspace = new byte[call.WorkspaceBytes(Device.Cpu)];
+            fixed (byte* kept = saved, scratch = workspace)
+            {
+                call.Embeddings = new((nint)h, stride);
+                call.Keys = new((nint)k, stride);
+                call.Positives = new((nint)p, stride);
+                (call.Saved, call.Workspace, call.Loss, call.GradLoss) = ((nint)kept, (nint)scratch, (nint)s, (nint)(s + 1));
+                call.Forward(Device.Cpu);
+                call.GradEmbeddings = new((nint)g, stride);
+                if (dense.GradKeys.Length > 0) call.GradKeys = new((nint)gk, stride);
+                call.GradTemperature = (nint)(s + 2);
+                if (kind == LossKind.SigLip) call.GradBias = (nint)(s + 3);
+                call.Backward(Device.Cpu);
+            }
+        }
+        Assert.That(scalars[0], Is.EqualTo((float)expected.Loss));
+        Assert.That(scalars[2], Is.EqualTo(expected.GradTemperature));
+        Assert.That(scalars[3], Is.EqualTo(expected.GradBias));
+        for (int e = 0; e < rows * stride; e++)
+            Assert.That(gradient[e], Is.EqualTo(e % stride < dim ? dense.GradEmbeddings[e / stride * dim + e % stride] : 42), $"element {e}");
+        for (int e = 0; e < dense.GradKeys.Length; e++) Assert.That(gradKeys[e / dim * stride + e % dim], Is.EqualTo(dense.GradKeys[e]));
+
+        static float[] Spread(float[] values)
+        {
+            var spread = new float[values.Length / dim * stride];
+            for (int e = 0; e < values.Length; e++) spread[e / dim * stride + e % dim] = values[e];
+            return spread;
+        }
+    }
+
+    [Test]
+    public void Tape_and_spans_agree([ValueSource(nameof(Temperatures))] float temperature)
+    {
+        Inputs on = new(LossKind.Clip, 34, 34, 20);
+        LossResult expected = on.Run(temperature);
+        using var scope = new TensorScope();
+        Tensor images = Tensor.From<float>(on.Embeddings, new(34, 20)), texts = Tensor.From<float>(on.Keys, new(34, 20)), tau = Tensor.From<float>([temperature], new());
+        foreach (Tensor t in new[] { images, texts, tau }) t.RequiresGrad = true;
+        Tensor loss = Clip.Loss(images, texts, tau);
+        loss.Backward();
+        Assert.That(loss.Item(), Is.EqualTo((float)expected.Loss));
+        Assert.That(images.Grad!.ToArray(), Is.EqualTo(on.GradEmbeddings));
+        Assert.That(texts.Grad!.ToArray(), Is.EqualTo(on.GradKeys));
+        Assert.That(tau.Grad!.Item(), Is.EqualTo(expected.GradTemperature));
+    }
+
+    [Test]
+    public void Only_what_wants_a_gradient_gets_one()
+    {
+        using var scope = new TensorScope();
+        Tensor queries = Tensor.RandomNormal(new(40, 9), 1), keys = Tensor.RandomNormal(new(50, 9), 2), all = Tensor.RandomNormal(new(40, 9), 1);
+        keys.RequiresGrad = true;
+        InfoNce.Loss(queries, keys, 0.1f).Backward();
+        float[] alone = keys.Grad!.ToArray();
+        keys.ClearGrad();
+        all.RequiresGrad = true;
+        InfoNce.Loss(all, keys, 0.1f).Backward();
+        Assert.That(queries.Grad, Is.Null);
+        Assert.That(keys.Grad!.ToArray(), Is.EqualTo(alone).Within(1e-7));
+        using Tensor queue = Tensor.RandomNormal(new(50, 9), 3);
+        Assert.That(() => Moco.Loss(all, queries, keys, 0.1f), Throws.ArgumentException.With.Message.Contains("Detach()"));
+        Assert.That(Moco.Loss(all, queries, queue, 0.1f).RequiresGrad, Is.True);
+    }
+
+    [TestCase(LossKind.NtXent), TestCase(LossKind.InfoNce), TestCase(LossKind.Clip), TestCase(LossKind.SigLip), TestCase(LossKind.SupCon)]
+    public void Both_sides_of_the_switch_of_shifts_agree(LossKind kind)
+    {
+        // the loss is smooth in τ, so the two paths, a hair apart, must meet
+        Inputs below = new(kind, 66, 80, 40), above = new(kind, 66, 80, 40);
+        double a = below.Run(MathF.BitDecrement(ContrastOp.FixedShiftTemperature)).Loss, b = above.Run(ContrastOp.FixedShiftTemperature).Loss;
+        Assert.That(a, Is.EqualTo(b).Within(2e-5 * Math.Max(1, Math.Abs(b))));
+        double size = above.GradEmbeddings.Max(Math.Abs);
+        for (int e = 0; e < above.GradEmbeddings.Length; e++) Assert.That(below.GradEmbeddings[e], Is.EqualTo(above.GradEmbeddings[e]).Within(1e-4 * size));
+    }
+
+    [Test]
+    public void Bfloat16_errs_as_a_naive_bfloat16_product_does([ValueSource(nameof(Kinds))] LossKind kind)
+    {
+        // rows rounded beforehand and taken as they are: what a naive implementation computes, exactly
+        const int rows = 40, columns = 48, dim = 64;
+        Inputs exact = new(kind, rows, columns, dim), rounded = new(kind, rows, columns, dim);
+        double reference = exact.Run(0.1f).Loss;
+        double loss = rounded.Run(rounded.Call(0.1f) with { Precision = Precision.BFloat16 }).Loss;
+        Inputs naive = new(kind, rows, columns, dim);
+        foreach (float[] matrix in new[] { naive.Embeddings, naive.Keys, naive.Positives }) RoundRows(matrix, dim);
+        double expected = naive.Run(naive.Call(0.1f) with { Normalize = false }).Loss;
+        Assert.That(loss, Is.EqualTo(expected).Within(1e-4 * Math.Max(1, expected)));
+        Assert.That(loss, Is.Not.EqualTo(reference));
+        Assert.That(Math.Abs(loss - reference), Is.LessThanOrEqualTo(2 * Math.Abs(expected - reference) + 1e-4));
+    }
+
+    [Test]
+    public void Memory_grows_with_rows_times_columns_of_a_row()
+    {
+        foreach (LossKind kind in Kinds)
+        {
+            long Bytes(int rows)
+            {
+                LossCall call = new(kind, rows, kind == LossKind.Moco ? 4 * rows : rows, 128, 0.1f) { Labels = 1 };
+                return call.SavedBytes(Device.Cpu) + call.WorkspaceBytes(Device.Cpu);
+            }
+            Assert.That(Bytes(65536) / (double)Bytes(16384), Is.LessThan(4.01), kind.ToString());
+        }
+        // 131,072 rows of 128 on two threads, with the rows and their gradient, in 600 MiB
+        int before = Device.Cpu.Threads;
+        try
+        {
+            Device.Cpu.Threads = 2;
+            LossCall call = new(LossKind.NtXent, 131072, 0, 128, 0.1f);
+            long bytes = call.SavedBytes(Device.Cpu) + call.WorkspaceBytes(Device.Cpu) + 2 * 131072L * 128 * 4;
+            Assert.That(bytes, Is.LessThan(450L << 20));
+        }
+        finally { Device.Cpu.Threads = before; }
+    }
+
+    [Test]
+    public void Bad_arguments_are_named_in_one_line()
+    {
+        using Tensor four = Tensor.Zeros(new(4, 3)), five = Tensor.Zeros(new(5, 3)), wide = Tensor.Zeros(new(4, 4)), two = Tensor.Zeros(new(2, 3)), floats = Tensor.Zeros(new(4));
+        using Tensor labels = Tensor.From<int>([1, 2, 3], new(3));
+        Assert.Multiple(() =>
+        {
+            Assert.That(() => InfoNce.Loss(five, four, 0.1f), Throws.ArgumentException.With.Message.Contains("5 rows but only 4 keys"));
+            Assert.That(() => InfoNce.Loss(four, wide, 0.1f), Throws.ArgumentException.With.Message.Contains("[4, 4]"));
+            Assert.That(() => Clip.Loss(four, five, 0.1f), Throws.ArgumentException.With.Message.Contains("5 texts"));
+            Assert.That(() => Dcl.Loss(two, 0.1f), Throws.ArgumentException.With.Message.Contains("no negatives"));
+            Assert.That(() => SupCon.Loss(four, labels, 0.1f), Throws.ArgumentException.With.Message.Contains("expected 4"));
+            Assert.That(() => SupCon.Loss(four, floats, 0.1f), Throws.ArgumentException.With.Message.Contains("Int32"));
+            Assert.That(() => Moco.Loss(four, five, four, 0.1f), Throws.ArgumentException.With.Message.Contains("one key per query"));
+            Assert.That(() => SigLip.Loss(four, four, 0.1f, float.NaN), Throws.ArgumentException.With.Message.Contains("bias"));
+            foreach (float temperature in new[] { 0, -1, float.NaN, float.PositiveInfinity })
+                Assert.That(() => Clip.Loss(four, four, temperature), Throws.ArgumentException.With.Message.Contains("temperature"));
+            Assert.That(() => new LossCall(LossKind.Clip, 4, 4, 3, 0.1f).Run(new() { Embeddings = new float[12], Keys = new float[9] }), Throws.ArgumentException.With.Message.Contains("12 elements"));
+            Assert.That(() => new LossCall(LossKind.Clip, 4, 4, 3, 0.1f).Forward(Device.Cpu), Throws.ArgumentException.With.Message.Contains("embeddings"));
+        });
+    }
+
+    private static void RoundRows(float[] matrix, int dim)
+    {
+        for (int start = 0; start < matrix.Length; start += dim)
+        {
+            Span<float> row = matrix.AsSpan(start, dim);
+            double norm = 0;
+            foreach (float v in row) norm += (double)v * v;
+            foreach (ref float v in row)
+            {
+                uint bits = BitConverter.SingleToUInt32Bits((float)(v / Math.Sqrt(norm)));
+                v = BitConverter.UInt32BitsToSingle((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000);
+            }
+        }
+    }
+
+    /// <summary>Random inputs of a kind and room for its gradients.</summary>
+    private sealed class Inputs
+    {
+        private readonly LossKind _kind;
+        private readonly int _rows, _columns, _dim;
+
+        internal Inputs(LossKind kind, int rows, int columns, int dim)
+        {
+            bool withinBatch = kind is LossKind.NtXent or LossKind.Dcl or LossKind.SupCon;
+            (_kind, _rows, _columns, _dim) = (kind, rows, withinBatch ? 0 : kind == LossKind.Clip ? rows : columns, dim);
+            Embeddings = Normal(rows * dim, 1);
+            Keys = Normal(_columns * dim, 2);
+            Positives = Normal(kind == LossKind.Moco ? rows * dim : 0, 3);
+            Labels = kind == LossKind.SupCon ? [.. Enumerable.Range(0, rows).Select(i => i % 7)] : [];
+            GradEmbeddings = new float[rows * dim];
+            GradKeys = new float[kind == LossKind.Moco ? 0 : _columns * dim];
+        }
+
+        internal float[] Embeddings { get; }
+        internal float[] Keys { get; }
+        internal float[] Positives { get; }
+        internal int[] Labels { get; }
+        internal float[] GradEmbeddings { get; }
+        internal float[] GradKeys { get; }
+
+        internal LossCall Call(float temperature) => new(_kind, _rows, _columns, _dim, temperature) { Bias = _kind == LossKind.SigLip ? -2 : 0 };
+
+        internal LossResult Run(float temperature) => Run(Call(temperature));
+
+        internal LossResult Run(LossCall call) => call.Run(new()
+        {
+            Embeddings = Embeddings,
+            Keys = Keys,
+            Positives = Positives,
+            Labels = Labels,
+            GradEmbeddings = GradEmbeddings,
+            GradKeys = GradKeys,
+        });
+
+        private static float[] Normal(int count, ulong seed)
+        {
+            var random = new PhiloxStream(seed, 12);
+            var values = new float[count];
+            foreach (ref float value in values.AsSpan()) value = random.NextNormal();
+            return values;
+        }
+    }
+}
