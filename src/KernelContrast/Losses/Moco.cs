@@ -1,7 +1,7 @@
 namespace KernelContrast.Losses;
 
 /// <summary>
-/// MoCo's loss (He et al. 2020, equation 1): each query against its key and a queue of negatives, which is read once.
+/// MoCo's loss (He et al. 2020, equation 1): each query against its key and a queue of negatives.
 /// </summary>
 public static class Moco
 {
