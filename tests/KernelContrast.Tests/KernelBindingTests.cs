@@ -17,7 +17,8 @@ internal sealed partial class KernelBindingTests
     {
         string[] exported = [.. Exported()];
         Assert.That(exported, Has.Length.GreaterThan(50), "kernels/ was not found");
-        string[] bound = [.. Bound().Where(k => Families.Contains(k.Module.Split('/')[0])).Select(NameOf).Distinct()];
+        // Other tests name kernels that are not there, to see them refused.
+        string[] bound = [.. Bound().Where(k => Families.Contains(k.Module.Split('/')[0])).Select(NameOf).Distinct().Where(k => !k.Contains("no_such", StringComparison.Ordinal))];
         Assert.That(exported.Except(bound), Is.Empty, "exported by a file in kernels/, but no CudaKernel of an op names it");
         Assert.That(bound.Except(exported), Is.Empty, "named by a CudaKernel, but its file does not export it");
     }
