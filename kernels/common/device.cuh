@@ -13,6 +13,7 @@ typedef unsigned long long uint64_t;
 #endif
 
 #define DEV static __device__ __forceinline__
+#define DEV_MEMBER __device__ __forceinline__
 
 // SHARED(float, tile, [16][64]): a shared array of the block, 16-byte aligned.
 #define SHARED(T, name, ...) __shared__ __align__(16) T name __VA_ARGS__

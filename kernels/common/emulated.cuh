@@ -20,6 +20,7 @@
 #define __align__(n) alignas(n)
 
 #define DEV static inline
+#define DEV_MEMBER inline
 #define EMULATED_INTRINSIC static inline __attribute__((always_inline, no_sanitize("thread")))
 
 #define KCE_TEXT_(x) #x

@@ -13,6 +13,7 @@
 //   pool_window.cuh   windows sliding over images
 //   tensor_table.cuh  many tensors in one launch
 //   tensor_core.cuh   bfloat16, and products of small matrices by the warp (ldmatrix, mma); use: see its head
+//   product_tile.cuh  a tile of a matrix product in float32, TF32 or bfloat16
 #pragma once
 
 #ifdef KCE_EMULATED
@@ -31,3 +32,4 @@
 #include "common/tensor_core.cuh"
 #include "common/bf16_tile.cuh"
 #include "common/tensor_table.cuh"
+#include "common/product_tile.cuh"

@@ -61,8 +61,6 @@ internal sealed class ContrastCases : ICaseSource
         return new()
         {
             Op = ContrastNames.Of(kind),
-            // NT-Xent's kernels on CUDA do the plain mean only.
-            Kernels = kind == LossKind.NtXent ? ["Contrast"] : [ContrastNames.Of(kind)],
             Name = $"{name}{(name == "" ? "" : ", ")}{rows} rows, {columns} columns of {dim}, τ {choice.Temperature}",
             Inputs = [.. inputs],
             Run = t => Run(kind, t, scalars, choice, labels),

@@ -3,7 +3,7 @@ using KernelContrast.Interop;
 namespace KernelContrast.Devices;
 
 /// <summary>
-/// A kernel of <c>kernels/</c> by name: <c>new("contrast/nt_xent", "nt_xent_loss")</c>. Ops keep theirs in static
+/// A kernel of <c>kernels/</c> by name: <c>new("nn/softmax", "softmax_forward")</c>. Ops keep theirs in static
 /// fields; it is found on a device at its first launch there.
 /// </summary>
 internal sealed unsafe class CudaKernel
@@ -37,8 +37,8 @@ internal sealed unsafe class CudaKernel
     internal int Index { get; }
 
     /// <summary>
-    /// Issues the kernel to the device's stream. Arguments are in the order of the kernel's parameters; their sizes are
-    /// checked against it. Allocates nothing.
+    /// Issues the kernel to the shape's stream, else the device's. Arguments are in the order of the kernel's parameters;
+    /// their sizes are checked against it. Allocates nothing.
     /// </summary>
     /// <exception cref="ArgumentException">Number or size of the arguments is not the kernel's.</exception>
     /// <exception cref="CudaException">The driver refuses the launch.</exception>
@@ -59,7 +59,7 @@ internal sealed unsafe class CudaKernel
         }
         int result = CudaDriver.cuLaunchKernel(function.Handle,
             (uint)shape.GridX, (uint)shape.GridY, (uint)shape.GridZ, (uint)shape.Block, 1, 1,
-            (uint)shape.SharedBytes, cuda.Stream, pointers, null);
+            (uint)shape.SharedBytes, shape.Stream != 0 ? shape.Stream : cuda.Stream, pointers, null);
         arguments.KeepAlive();
         if (result != 0) CudaException.Throw(result, Name);
     }
@@ -68,6 +68,9 @@ internal sealed unsafe class CudaKernel
 /// <summary>How many blocks of how many threads, and how much dynamic shared memory each block gets.</summary>
 internal readonly record struct LaunchShape(int GridX, int Block, int GridY = 1, int GridZ = 1, int SharedBytes = 0)
 {
+    /// <summary>The CUstream it is issued to; 0: the device's own.</summary>
+    internal nint Stream { get; init; }
+
     /// <summary>Blocks of one thread per item, up to a limit: for kernels whose threads take every n-th item.</summary>
     internal static LaunchShape GridStride(long items, int block, int mostBlocks = 4096) =>
         new((int)Math.Clamp((items + block - 1) / block, 1, mostBlocks), block);

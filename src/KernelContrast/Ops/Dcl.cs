@@ -14,7 +14,7 @@ namespace KernelContrast;
 /// </summary>
 internal static partial class DclOp
 {
-    internal static ContrastKernels On(Device device) => device.Pick<ContrastKernels, ContrastCpu>();
+    internal static ContrastKernels On(Device device) => device.Pick<ContrastKernels, ContrastCpu, Cuda>();
 
     internal static Tensor Apply(Tensor embeddings, float temperature, Tensor? temperatureTensor, PairLayout layout,
         Reduction reduction, bool normalize, Precision precision, Tensor? labels)

@@ -13,7 +13,7 @@ namespace KernelContrast;
 /// </summary>
 internal static partial class MocoOp
 {
-    internal static ContrastKernels On(Device device) => device.Pick<ContrastKernels, ContrastCpu>();
+    internal static ContrastKernels On(Device device) => device.Pick<ContrastKernels, ContrastCpu, Cuda>();
 
     internal static Tensor Apply(Tensor queries, Tensor keys, Tensor queue, float temperature,
         Tensor? temperatureTensor, Reduction reduction, bool normalize, Precision precision, Tensor? labels)

@@ -13,7 +13,7 @@ namespace KernelContrast;
 /// </summary>
 internal static partial class SigLipOp
 {
-    internal static ContrastKernels On(Device device) => device.Pick<ContrastKernels, ContrastCpu>();
+    internal static ContrastKernels On(Device device) => device.Pick<ContrastKernels, ContrastCpu, Cuda>();
 
     internal static Tensor Apply(Tensor images, Tensor texts, float temperature, Tensor? temperatureTensor,
         float bias, Tensor? biasTensor, Reduction reduction, bool normalize, Precision precision, Tensor? labels)

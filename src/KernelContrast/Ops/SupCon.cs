@@ -12,7 +12,7 @@ namespace KernelContrast;
 /// </summary>
 internal static partial class SupConOp
 {
-    internal static ContrastKernels On(Device device) => device.Pick<ContrastKernels, ContrastCpu>();
+    internal static ContrastKernels On(Device device) => device.Pick<ContrastKernels, ContrastCpu, Cuda>();
 
     internal static Tensor Apply(Tensor embeddings, Tensor labels, float temperature, Tensor? temperatureTensor,
         Reduction reduction, bool normalize, Precision precision)

@@ -1,0 +1,242 @@
+using KernelContrast.Devices;
+using KernelContrast.Losses;
+
+namespace KernelContrast;
+
+internal static partial class NtXentOp
+{
+    internal sealed class Cuda : ContrastCuda;
+}
+
+internal static partial class DclOp
+{
+    internal sealed class Cuda : ContrastCuda;
+}
+
+internal static partial class SupConOp
+{
+    internal sealed class Cuda : ContrastCuda;
+}
+
+internal static partial class InfoNceOp
+{
+    internal sealed class Cuda : ContrastCuda;
+}
+
+internal static partial class ClipOp
+{
+    internal sealed class Cuda : ContrastCuda;
+}
+
+internal static partial class SigLipOp
+{
+    internal sealed class Cuda : ContrastCuda;
+}
+
+internal static partial class MocoOp
+{
+    internal sealed class Cuda : ContrastCuda;
+}
+
+/// <summary>
+/// The whole family on CUDA: the kernels of <c>kernels/contrast</c> and their geometry. A kind is a rule for which columns
+/// are positives and negatives, a score, and the sides that have statistics; <see cref="ContrastPlan"/> has the shapes.
+/// </summary>
+/// <remarks>
+/// Forward: prepare the rows, statistics by tiles, losses by rows, their sum. Backward: for each stripe of rows its weights
+/// (as many as fit <see cref="ContrastPlan.StripeBytes"/>), then weights × columns for the stripe's rows and weightsᵀ × rows
+/// added to the columns' gradient. MoCo's columns are the queue, then the keys.
+/// </remarks>
+internal abstract unsafe class ContrastCuda : ContrastKernels
+{
+    internal override long SavedBytes(Device device, in LossCall call) => new ContrastPlan(call).SavedBytes;
+
+    internal override long WorkspaceBytes(Device device, in LossCall call, bool backward)
+    {
+        var plan = new ContrastPlan(call);
+        return backward ? plan.BackwardBytes : plan.ForwardBytes;
+    }
+
+    internal override void Forward(Device device, in LossCall call)
+    {
+        var plan = new ContrastPlan(call);
+        Prepare(call.Embeddings, call.Rows, plan.Rows, plan.RowInverseNorm, call, first: true);
+        if (plan.Keys != plan.Rows) Prepare(call.Keys, call.Columns, plan.Keys, plan.ColumnInverseNorm, call, first: false);
+        if (call.Kind == LossKind.Moco) Prepare(call.Positives, call.Rows, plan.Keys + plan.RowBytes * call.Columns, 0, call, first: false);
+
+        ScoreArguments scores = plan.Scores(call);
+        if (plan.Counts != 0)
+            ContrastModule.Counts.Launch(device, LaunchShape.WarpPerItem(call.Rows) with { Stream = call.Stream }, (long)plan.Counts, KernelArgument.Struct(&scores));
+
+        bool online = scores.Score != ScoreArguments.LogSum, labelled = call.Kind == LossKind.SupCon;
+        var statistics = new StatisticsArguments
+        {
+            Scores = scores,
+            RowMaximum = online ? plan.RowMaximum : 0,
+            RowSum = plan.RowSum,
+            RowPositives = labelled ? plan.RowPositives : 0,
+            ColumnMaximum = online ? plan.ColumnMaximum : 0,
+            ColumnSum = plan.HasColumns ? plan.ColumnSum : 0,
+            ColumnPositives = labelled ? plan.ColumnPositives : 0,
+            Positive = plan.Positive,
+            TilesPerGroup = plan.TilesPerGroup,
+            Symmetric = call.IsWithinBatch ? 1 : 0,
+        };
+        ContrastModule.Statistics[plan.Variant].Launch(device,
+            new(plan.ColumnGroups, 256, plan.RowGroups, SharedBytes: plan.SharedBytes) { Stream = call.Stream }, KernelArgument.Struct(&statistics));
+
+        var losses = new LossesArguments
+        {
+            Losses = plan.Losses,
+            RowShift = plan.RowShift,
+            RowScale = plan.RowScale,
+            RowOffset = plan.RowOffset,
+            ColumnShift = plan.ColumnShift,
+            ColumnScale = plan.ColumnScale,
+            ColumnOffset = plan.ColumnOffset,
+            RowPartialMaximum = statistics.RowMaximum,
+            RowPartialSum = statistics.RowSum,
+            RowPartialPositives = statistics.RowPositives,
+            ColumnPartialMaximum = statistics.ColumnMaximum,
+            ColumnPartialSum = statistics.ColumnSum,
+            ColumnPartialPositives = statistics.ColumnPositives,
+            Positive = plan.Positive,
+            Counts = plan.Counts,
+            Scalars = plan.Scalars,
+            Rows = call.Rows,
+            RowGroups = plan.RowGroups,
+            ColumnGroups = plan.ColumnGroups,
+            GroupLines = plan.TilesPerGroup * plan.Edge,
+            Edge = plan.Edge,
+            Score = scores.Score,
+            Symmetric = statistics.Symmetric,
+            TwoSided = call.Kind == LossKind.Clip ? 1 : 0,
+            Labelled = labelled ? 1 : 0,
+            PositiveApart = call.Kind == LossKind.Dcl ? 1 : 0,
+        };
+        LaunchShape byRow = ThreadPerRow(call.Rows, call.Stream);
+        ContrastModule.Losses.Launch(device, byRow, KernelArgument.Struct(&losses));
+        bool each = call.Reduction == Reduction.None;
+        ContrastModule.Reduce.Launch(device, new(1, 256) { Stream = call.Stream }, each ? 0L : (long)call.Loss, (long)plan.Counted, (long)plan.Losses,
+            (long)plan.Counts, call.Rows, call.Reduction == Reduction.Mean);
+
+        void Prepare(DeviceMatrix from, int rows, nint z, nint inverseNorm, in LossCall call, bool first)
+        {
+            if (!from.Type.IsFloat())
+                throw new NotSupportedException($"{ContrastOp.NameOf(call.Kind)} on {device}: a matrix is of {from.Type}, expected Float32 or BFloat16.");
+            var prepare = new PrepareArguments
+            {
+                Z = z,
+                InverseNorm = call.Normalize ? inverseNorm : 0,
+                Scalars = first ? plan.Scalars : 0,
+                H = from.Pointer,
+                TemperatureAt = call.TemperatureAt,
+                BiasAt = call.BiasAt,
+                Stride = from.RowStride,
+                Temperature = call.Temperature,
+                Bias = call.Bias,
+                Rows = rows,
+                Dim = call.Dim,
+                Pitch = plan.Pitch,
+                Normalize = call.Normalize ? 1 : 0,
+                Precision = (int)call.Precision,
+                FromBFloat16 = from.Type == DType.BFloat16 ? 1 : 0,
+            };
+            ContrastModule.Prepare.Launch(device, LaunchShape.WarpPerItem(rows) with { Stream = call.Stream }, KernelArgument.Struct(&prepare));
+        }
+    }
+
+    internal override void Backward(Device device, in LossCall call)
+    {
+        var plan = new ContrastPlan(call);
+        nint stream = call.Stream;
+        LaunchShape byRow = ThreadPerRow(call.Rows, stream);
+        ContrastModule.Coefficients.Launch(device, byRow, (long)plan.ScaledRows, (long)plan.OffsetRows, (long)plan.RowScale, (long)plan.RowOffset,
+            (long)call.GradLoss, (long)plan.Counted, call.Rows, (int)call.Reduction);
+        if (call.Kind == LossKind.Clip)
+            ContrastModule.Coefficients.Launch(device, byRow, (long)plan.ScaledColumns, (long)plan.OffsetColumns, (long)plan.ColumnScale, (long)plan.ColumnOffset,
+                (long)call.GradLoss, (long)plan.Counted, call.Rows, (int)call.Reduction);
+
+        bool rowsWanted = call.GradEmbeddings.Pointer != 0, columnsWanted = call.GradKeys.Pointer != 0;
+        for (int first = 0; (rowsWanted || columnsWanted || call.GradTemperature != 0) && first < call.Rows; first += plan.StripeRows)
+        {
+            int stripe = Math.Min(plan.StripeRows, call.Rows - first);
+            Weights(call, first, stripe);
+            if (rowsWanted)
+            {
+                Product(call, plan.Partial, plan.Keys, lines: stripe, depth: plan.TotalColumns, plan.DepthPerSlice, plan.Slices, byColumn: false, accumulate: false);
+                Gradient(call, call.GradEmbeddings, first, stripe, plan.Partial, plan.Rows, plan.RowInverseNorm, plan.Slices);
+            }
+            if (columnsWanted)
+                Product(call, plan.GradColumns, plan.Rows + plan.RowBytes * first, lines: call.Columns, depth: stripe, int.MaxValue, 1, byColumn: true, accumulate: first > 0);
+        }
+        if (columnsWanted) Gradient(call, call.GradKeys, 0, call.Columns, plan.GradColumns, plan.Keys, plan.ColumnInverseNorm, 1);
+        if (call.GradTemperature != 0 || call.GradBias != 0)
+            ContrastModule.ScalarGradients.Launch(device, new(1, 256) { Stream = stream }, (long)call.GradTemperature, (long)call.GradBias, (long)plan.ByTile,
+                (long)plan.OffsetRows, (long)plan.Scalars, call.IsWithinBatch ? 0.5f : 1f, plan.AllTiles, call.Rows);
+
+        void Weights(in LossCall call, int first, int stripe)
+        {
+            // Within one batch the columns are the rows.
+            bool within = call.IsWithinBatch, columns = within || call.Kind == LossKind.Clip;
+            var weights = new WeightsArguments
+            {
+                Scores = plan.Scores(call),
+                Weights = plan.Weights,
+                RowShift = plan.RowShift,
+                RowScale = plan.ScaledRows,
+                RowOffset = plan.OffsetRows,
+                ColumnShift = within ? plan.RowShift : columns ? plan.ColumnShift : 0,
+                ColumnScale = within ? plan.ScaledRows : columns ? plan.ScaledColumns : 0,
+                ColumnOffset = within ? plan.OffsetRows : columns ? plan.OffsetColumns : 0,
+                ByTile = call.GradTemperature == 0 ? 0 : plan.ByTile,
+                WeightsPitch = plan.WeightsPitch,
+                FirstRow = first,
+            };
+            ContrastModule.Weights[plan.Variant].Launch(device, new(ContrastPlan.Tiles(plan.TotalColumns, plan.Edge), 256, ContrastPlan.Tiles(stripe, plan.Edge),
+                SharedBytes: plan.SharedBytes)
+            { Stream = stream }, KernelArgument.Struct(&weights));
+        }
+
+        void Product(in LossCall call, nint to, nint z, int lines, int depth, int depthPerSlice, int slices, bool byColumn, bool accumulate)
+        {
+            var product = new ProductArguments
+            {
+                Out = to,
+                Weights = plan.Weights,
+                Z = z,
+                WeightsPitch = plan.WeightsPitch,
+                Lines = lines,
+                Depth = depth,
+                DepthPerSlice = Math.Min(depthPerSlice, (depth + ContrastPlan.PadOfDepth - 1) / ContrastPlan.PadOfDepth * ContrastPlan.PadOfDepth),
+                Pitch = plan.Pitch,
+                ByColumn = byColumn ? 1 : 0,
+                Accumulate = accumulate ? 1 : 0,
+            };
+            ContrastModule.Product[plan.Variant].Launch(device, new(ContrastPlan.Tiles(plan.Pitch, plan.Edge), 256, ContrastPlan.Tiles(lines, plan.Edge), slices,
+                plan.SharedBytes)
+            { Stream = stream }, KernelArgument.Struct(&product));
+        }
+
+        void Gradient(in LossCall call, DeviceMatrix to, int first, int lines, nint partial, nint z, nint inverseNorm, int slices)
+        {
+            var gradient = new GradientArguments
+            {
+                Grad = to.Pointer + (nint)(sizeof(float) * to.RowStride * first),
+                Partial = partial,
+                Z = z + plan.RowBytes * first,
+                InverseNorm = call.Normalize ? inverseNorm + sizeof(float) * first : 0,
+                Scalars = plan.Scalars,
+                Stride = to.RowStride,
+                Rows = lines,
+                Dim = call.Dim,
+                Pitch = plan.Pitch,
+                Slices = slices,
+                Precision = (int)call.Precision,
+            };
+            ContrastModule.Gradient.Launch(device, LaunchShape.WarpPerItem(lines) with { Stream = stream }, KernelArgument.Struct(&gradient));
+        }
+    }
+
+    private static LaunchShape ThreadPerRow(int rows, nint stream) => new((rows + 255) / 256, 256) { Stream = stream };
+}

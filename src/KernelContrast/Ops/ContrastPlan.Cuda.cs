@@ -1,0 +1,236 @@
+using KernelContrast.Devices;
+using KernelContrast.Losses;
+
+namespace KernelContrast;
+
+/// <summary>
+/// Tiles, groups, stripes and the places in memory of one call on CUDA. All depends on the shapes alone, so that the order
+/// of sums is the same on every device.
+/// </summary>
+internal readonly struct ContrastPlan
+{
+    /// <summary>Rows are padded to a multiple of it, so that loops over the depth have no tail.</summary>
+    internal const int PadOfDepth = 32;
+
+    /// <summary>
+    /// Of weights at once. Two thirds of the 50 MB of L2 of an H100, so that the products find the weights there; far less
+    /// than the embeddings' own memory in a large batch.
+    /// </summary>
+    internal const long StripeBytes = 32 << 20;
+
+    /// <summary>Blocks that fill a large GPU: two on each of 132 multiprocessors.</summary>
+    private const int FullGrid = 264;
+
+    /// <summary>Most groups of tiles: what the partial statistics cost in memory is their square root per row.</summary>
+    private const long MostGroups = 4096;
+
+    internal readonly int Variant, Edge, SharedBytes;
+    internal readonly int Pitch, TotalColumns, TilesPerGroup, RowGroups, ColumnGroups, StripeRows, Slices, DepthPerSlice;
+    internal readonly long WeightsPitch, AllTiles;
+    internal readonly nint RowBytes;
+    internal readonly bool HasColumns;
+
+    // Saved.
+    internal readonly nint Scalars, Rows, Keys, RowInverseNorm, ColumnInverseNorm, RowShift, RowScale, RowOffset, ColumnShift, ColumnScale, ColumnOffset, Counted;
+    internal readonly long SavedBytes;
+
+    // Workspace of the forward pass.
+    internal readonly nint RowMaximum, RowSum, RowPositives, ColumnMaximum, ColumnSum, ColumnPositives, Positive, Losses, Counts;
+    internal readonly long ForwardBytes;
+
+    // Workspace of the backward pass.
+    internal readonly nint ScaledRows, OffsetRows, ScaledColumns, OffsetColumns, Weights, Partial, GradColumns, ByTile;
+    internal readonly long BackwardBytes;
+
+    internal ContrastPlan(in LossCall call)
+    {
+        long rows = call.Rows;
+        bool within = call.IsWithinBatch, twoSided = call.Kind == LossKind.Clip, online = IsOnline(call), supcon = call.Kind == LossKind.SupCon;
+        TotalColumns = call.Kind == LossKind.Moco ? call.Rows + call.Columns : call.Columns;
+        HasColumns = within || twoSided;
+        Pitch = (call.Dim + PadOfDepth - 1) / PadOfDepth * PadOfDepth;
+        int size = call.Precision == Precision.BFloat16 ? 2 : 4;
+        RowBytes = (nint)Pitch * size;
+
+        (Variant, Edge, SharedBytes) = TileOf(call.Precision, rows, TotalColumns, within);
+        int rowTiles = Tiles(call.Rows, Edge), columnTiles = Tiles(TotalColumns, Edge);
+        TilesPerGroup = 1;
+        while ((long)Tiles(rowTiles, TilesPerGroup) * Tiles(columnTiles, TilesPerGroup) > MostGroups) TilesPerGroup++;
+        (RowGroups, ColumnGroups) = (Tiles(rowTiles, TilesPerGroup), Tiles(columnTiles, TilesPerGroup));
+
+        AllTiles = (long)rowTiles * columnTiles;
+        WeightsPitch = (long)columnTiles * Edge;
+        StripeRows = (int)Math.Clamp(StripeBytes / (WeightsPitch * size * Edge), 1, rowTiles) * Edge;
+        // A stripe's product has few tiles when rows are short; its depth is then cut, but not below eight tiles.
+        int blocks = Tiles(StripeRows, Edge) * Tiles(Pitch, Edge);
+        int slices = Math.Clamp(FullGrid / blocks, 1, Math.Max(1, columnTiles / 8));
+        DepthPerSlice = Tiles(columnTiles, slices) * Edge;
+        Slices = Tiles(TotalColumns, DepthPerSlice);
+
+        nint at = call.Saved;
+        Scalars = Floats(ref at, 2);
+        Counted = Floats(ref at, 1);
+        Rows = Take(ref at, RowBytes * rows);
+        Keys = within ? Rows : Take(ref at, (long)RowBytes * TotalColumns);
+        RowInverseNorm = Floats(ref at, rows);
+        ColumnInverseNorm = within ? RowInverseNorm : Floats(ref at, call.Columns);
+        RowShift = Floats(ref at, rows);
+        RowScale = Floats(ref at, rows);
+        RowOffset = Floats(ref at, rows);
+        ColumnShift = Floats(ref at, twoSided ? rows : 0);
+        ColumnScale = Floats(ref at, twoSided ? rows : 0);
+        ColumnOffset = Floats(ref at, twoSided ? rows : 0);
+        SavedBytes = at - call.Saved;
+
+        at = call.Workspace;
+        long rowPartials = ColumnGroups * rows, columnPartials = HasColumns ? RowGroups * rows : 0;
+        RowMaximum = Floats(ref at, online || call.Kind == LossKind.SigLip ? rowPartials : 0);
+        RowSum = Floats(ref at, rowPartials);
+        RowPositives = Floats(ref at, supcon ? rowPartials : 0);
+        ColumnMaximum = Floats(ref at, online ? columnPartials : 0);
+        ColumnSum = Floats(ref at, columnPartials);
+        ColumnPositives = Floats(ref at, supcon ? columnPartials : 0);
+        Positive = Floats(ref at, rows);
+        Losses = call.Reduction == Reduction.None ? call.Loss : Floats(ref at, rows);
+        Counts = call.Labels == 0 ? 0 : Floats(ref at, rows);
+        ForwardBytes = at - call.Workspace;
+
+        at = call.Workspace;
+        ScaledRows = Floats(ref at, rows);
+        OffsetRows = Floats(ref at, rows);
+        ScaledColumns = Floats(ref at, twoSided ? rows : 0);
+        OffsetColumns = Floats(ref at, twoSided ? rows : 0);
+        ByTile = Floats(ref at, AllTiles);
+        Weights = Take(ref at, StripeRows * WeightsPitch * size);
+        Partial = Floats(ref at, (long)Slices * Math.Min(StripeRows, rows) * Pitch);
+        GradColumns = Floats(ref at, within || call.Kind == LossKind.Moco ? 0 : (long)call.Columns * Pitch);
+        BackwardBytes = at - call.Workspace;
+    }
+
+    /// <summary>What a score is and which columns are positives.</summary>
+    internal ScoreArguments Scores(in LossCall call) => new()
+    {
+        A = Rows,
+        B = Keys,
+        RowLabels = call.Labels,
+        ColumnLabels = call.Labels == 0 ? 0 : call.Kind == LossKind.Moco ? call.Labels + sizeof(int) * call.Rows : call.Labels,
+        Scalars = Scalars,
+        Rows = call.Rows,
+        Columns = TotalColumns,
+        Pitch = Pitch,
+        Positives = call.Kind switch
+        {
+            LossKind.NtXent or LossKind.Dcl => call.Layout == PairLayout.Interleaved ? ScoreArguments.Interleaved : ScoreArguments.Halves,
+            LossKind.SupCon => ScoreArguments.Labelled,
+            _ => ScoreArguments.Diagonal,
+        },
+        FirstPositive = call.Kind == LossKind.Moco ? call.Columns : 0,
+        Negatives = call.Kind == LossKind.Moco ? call.Columns : TotalColumns,
+        Score = call.Kind == LossKind.SigLip ? ScoreArguments.Sigmoid : IsOnline(call) ? ScoreArguments.LogSumOnline : ScoreArguments.LogSum,
+    };
+
+    /// <summary>A temperature on the device is not known here, so there each row keeps its maximum.</summary>
+    private static bool IsOnline(in LossCall call) =>
+        call.Kind != LossKind.SigLip && (call.TemperatureAt != 0 || !ContrastOp.IsFixedShift(call.Temperature, call.Normalize));
+
+    /// <summary>
+    /// The tile: 64 × 64 in float32; on tensor cores 128 × 128, which reads each row from memory half as often, unless that
+    /// leaves multiprocessors of a large GPU without one.
+    /// </summary>
+    private static (int Variant, int Edge, int SharedBytes) TileOf(Precision precision, long rows, long columns, bool symmetric)
+    {
+        if (precision == Precision.Float32) return (0, 64, 2 * 2 * 64 * (32 * 4 + 16));
+        long tiles = (rows + 127) / 128 * ((columns + 127) / 128) / (symmetric ? 2 : 1);
+        int edge = tiles >= FullGrid / 2 ? 128 : 64, first = precision == Precision.Tf32 ? 1 : 3;
+        // 64 bytes of the depth of each line and 16 of padding, or 64 bytes' worth of depths of all lines, with theirs.
+        int inner = edge * 80, outer = precision == Precision.Tf32 ? 16 * (4 * edge + 32) : 32 * (2 * edge + 16);
+        return (edge == 128 ? first : first + 1, edge, 4 * 2 * Math.Max(inner, outer));
+    }
+
+    internal static int Tiles(int lines, int edge) => (int)(((long)lines + edge - 1) / edge);
+
+    private static nint Floats(ref nint at, long count) => Take(ref at, sizeof(float) * count);
+
+    private static nint Take(ref nint at, long bytes)
+    {
+        nint here = at;
+        at += (nint)((bytes + 255) / 256 * 256);
+        return here;
+    }
+}
+
+/// <summary>The kernels of <c>kernels/contrast</c>; arrays are by <see cref="ContrastPlan.Variant"/>.</summary>
+internal static class ContrastModule
+{
+    private const string Tiles = "contrast/contrastive", ByRow = "contrast/contrastive_rows";
+    private static readonly string[] Variants = ["f32", "tf32", "tf32_small", "bf16", "bf16_small"];
+
+    internal static readonly CudaKernel Prepare = new(ByRow, "contrastive_prepare");
+    internal static readonly CudaKernel Counts = new(Tiles, "contrastive_counts");
+    internal static readonly CudaKernel[] Statistics = OfEach("contrastive_statistics");
+    internal static readonly CudaKernel Losses = new(ByRow, "contrastive_losses");
+    internal static readonly CudaKernel Reduce = new(ByRow, "contrastive_reduce");
+    internal static readonly CudaKernel Coefficients = new(ByRow, "contrastive_coefficients");
+    internal static readonly CudaKernel[] Weights = OfEach("contrastive_weights");
+    internal static readonly CudaKernel[] Product = OfEach("contrastive_product");
+    internal static readonly CudaKernel Gradient = new(ByRow, "contrastive_gradient");
+    internal static readonly CudaKernel ScalarGradients = new(ByRow, "contrastive_scalar_gradients");
+
+    private static CudaKernel[] OfEach(string name) => [.. Variants.Select(variant => new CudaKernel(Tiles, $"{name}_{variant}"))];
+}
+
+// The kernels' arguments, field by field as they declare them.
+
+internal struct ScoreArguments
+{
+    internal const int Halves = 0, Interleaved = 1, Diagonal = 2, Labelled = 3;
+    internal const int LogSum = 0, LogSumOnline = 1, Sigmoid = 2;
+
+    internal nint A, B, RowLabels, ColumnLabels, Scalars;
+    internal int Rows, Columns, Pitch, Positives, FirstPositive, Negatives, Score;
+}
+
+internal struct StatisticsArguments
+{
+    internal ScoreArguments Scores;
+    internal nint RowMaximum, RowSum, RowPositives, ColumnMaximum, ColumnSum, ColumnPositives, Positive;
+    internal int TilesPerGroup, Symmetric;
+}
+
+internal struct WeightsArguments
+{
+    internal ScoreArguments Scores;
+    internal nint Weights, RowShift, RowScale, RowOffset, ColumnShift, ColumnScale, ColumnOffset, ByTile;
+    internal long WeightsPitch;
+    internal int FirstRow;
+}
+
+internal struct ProductArguments
+{
+    internal nint Out, Weights, Z;
+    internal long WeightsPitch;
+    internal int Lines, Depth, DepthPerSlice, Pitch, ByColumn, Accumulate;
+}
+
+internal struct PrepareArguments
+{
+    internal nint Z, InverseNorm, Scalars, H, TemperatureAt, BiasAt;
+    internal long Stride;
+    internal float Temperature, Bias;
+    internal int Rows, Dim, Pitch, Normalize, Precision, FromBFloat16;
+}
+
+internal struct LossesArguments
+{
+    internal nint Losses, RowShift, RowScale, RowOffset, ColumnShift, ColumnScale, ColumnOffset;
+    internal nint RowPartialMaximum, RowPartialSum, RowPartialPositives, ColumnPartialMaximum, ColumnPartialSum, ColumnPartialPositives;
+    internal nint Positive, Counts, Scalars;
+    internal int Rows, RowGroups, ColumnGroups, GroupLines, Edge, Score, Symmetric, TwoSided, Labelled, PositiveApart;
+}
+
+internal struct GradientArguments
+{
+    internal nint Grad, Partial, Z, InverseNorm, Scalars;
+    internal long Stride;
+    internal int Rows, Dim, Pitch, Slices, Precision;
+}
