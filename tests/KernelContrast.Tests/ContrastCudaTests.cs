@@ -119,6 +119,29 @@ internal sealed class ContrastCudaTests
         MatchesNaiveRounding(new(kind, 70, wide, 33, 30f, Normalize: false, Reduction: Reduction.Sum), precision);
     }
 
+    /// <summary>The sizes the contract names, small ones always and all in a thorough run.</summary>
+    [Test]
+    public void Nt_xent_agrees_with_the_cpu([Values] Precision precision)
+    {
+        bool thorough = Environment.GetEnvironmentVariable("KERNELCONTRAST_TEST_THOROUGH") == "1";
+        foreach (int pairs in new[] { 1, 33, 257, 513 })
+            foreach (int dim in new[] { 1, 7, 64, 100, 128, 768, 2048 })
+            {
+                if (!thorough && (pairs > 33 || dim > 128)) continue;
+                var p = new Problem(LossKind.NtXent, 2 * pairs, 0, dim, 0.1f);
+                if (precision != Precision.Float32)
+                {
+                    MatchesNaiveRounding(p, precision);
+                    continue;
+                }
+                Result expected = Run(Device.Cpu, p, precision), actual = Run(TestDevice.Cuda, p, precision);
+                Assert.That(actual.Loss[0], Is.EqualTo(expected.Loss[0]).Within(1e-5 * Math.Max(1, expected.Loss[0])), p.ToString());
+                // Of the size of the gradient's terms, which is at least 1/(rows τ ‖h‖); in one dimension they cancel to nothing.
+                double smallest = 1 / (p.Rows * p.Temperature * 1.5 * Math.Sqrt(dim));
+                Assert.That(Largest(actual.Rows, expected.Rows), Is.LessThanOrEqualTo(1e-5 * Math.Max(smallest, expected.Rows.Max(Math.Abs))), p.ToString());
+            }
+    }
+
     /// <summary>Enough rows for tiles of 128 × 128: 17 × 17 of them, the last of each line 12 wide.</summary>
     [TestCase(LossKind.NtXent, Precision.BFloat16), TestCase(LossKind.NtXent, Precision.Tf32), TestCase(LossKind.Clip, Precision.BFloat16), TestCase(LossKind.SupCon, Precision.Tf32)]
     public void Large_tiles_err_as_naive_rounding_does(LossKind kind, Precision precision) =>
