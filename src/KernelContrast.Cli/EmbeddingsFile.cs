@@ -15,15 +15,34 @@ internal sealed record EmbeddingsFile(string Path, float[] Values, int Rows, int
 
     /// <exception cref="UserError">No such file, no matrix of floats, or a value float32 cannot hold.</exception>
     /// <exception cref="DataFormatException">The file is damaged.</exception>
-    internal static EmbeddingsFile Read(string path)
+    internal static EmbeddingsFile Read(string path, string option = "--embeddings")
     {
-        if (!File.Exists(path)) throw new UserError($"{path}: there is no such file. --embeddings expects a .npy or .safetensors file.");
+        if (!File.Exists(path)) throw new UserError($"{path}: there is no such file. {option} expects a .npy or .safetensors file.");
         return System.IO.Path.GetExtension(path).ToLowerInvariant() switch
         {
             ".npy" => ReadNpy(path),
-            ".safetensors" => ReadSafetensors(path),
-            _ => throw new UserError($"{path}: --embeddings expects a .npy or .safetensors file."),
+            ".safetensors" => ReadSafetensors(path, option),
+            _ => throw new UserError($"{path}: {option} expects a .npy or .safetensors file."),
         };
+    }
+
+    /// <summary>One whole number per row: a .npy vector, or <c>labels</c> of a .safetensors file.</summary>
+    /// <exception cref="UserError">No such file, or no vector of whole numbers.</exception>
+    /// <exception cref="DataFormatException">The file is damaged, or a label does not fit 32 bits.</exception>
+    internal static int[] ReadLabels(string path)
+    {
+        if (!File.Exists(path)) throw new UserError($"{path}: there is no such file. --labels expects a .npy or .safetensors file.");
+        switch (System.IO.Path.GetExtension(path).ToLowerInvariant())
+        {
+            case ".npy":
+                NpyArray array = NpyFile.Read(path);
+                if (array.Type[0] == 'f') throw new UserError($"{path}: expected labels of whole numbers, found {array.Type}. Convert them with array.astype('<i4').");
+                return array.Shape.Rank == 1 ? array.ToInt32s() : throw new UserError($"{path}: expected a vector of labels, found the shape {array.Shape}.");
+            case ".safetensors":
+                using (var reader = new SafetensorsReader(path))
+                    return ReadLabels(path, reader) ?? throw new UserError($"{path}: expected a vector '{LabelsKey}' of I32.");
+            default: throw new UserError($"{path}: --labels expects a .npy or .safetensors file.");
+        }
     }
 
     private static EmbeddingsFile ReadNpy(string path)
@@ -40,15 +59,16 @@ internal sealed record EmbeddingsFile(string Path, float[] Values, int Rows, int
         }
     }
 
-    private static EmbeddingsFile ReadSafetensors(string path)
+    /// <summary>The tensor called as the option is, else <see cref="Key"/>.</summary>
+    private static EmbeddingsFile ReadSafetensors(string path, string option)
     {
         using var reader = new SafetensorsReader(path);
-        SafetensorsEntry entry = reader.Entries.FirstOrDefault(e => e.Name == Key)
+        SafetensorsEntry entry = reader.Entries.FirstOrDefault(e => e.Name == option[2..]) ?? reader.Entries.FirstOrDefault(e => e.Name == Key)
             ?? throw new UserError($"{path}: expected a tensor '{Key}', found {string.Join(", ", reader.Entries.Select(e => $"'{e.Name}'").Take(8))}.");
         Shape shape = Matrix(path, entry.Shape);
         if (entry.Type is not ("F32" or "F64" or "F16" or "BF16"))
-            throw new UserError($"{path}: expected '{Key}' to be of floats, found {entry.Type}.");
-        using Tensor tensor = reader.Read(Key);
+            throw new UserError($"{path}: expected '{entry.Name}' to be of floats, found {entry.Type}.");
+        using Tensor tensor = reader.Read(entry.Name);
         return new(path, tensor.ToArray(), shape[0], shape[1]) { Labels = ReadLabels(path, reader) };
     }
 

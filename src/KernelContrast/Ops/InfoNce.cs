@@ -17,11 +17,16 @@ internal static partial class InfoNceOp
     internal static ContrastKernels On(Device device) => device.Pick<ContrastKernels, ContrastCpu, Cuda>();
 
     internal static Tensor Apply(Tensor queries, Tensor keys, float temperature, Tensor? temperatureTensor,
-        Reduction reduction, bool normalize, Precision precision, Tensor? labels)
+        Reduction reduction, bool normalize, Precision precision, Tensor? labels, bool scaleBy2Tau)
     {
         int dim = ContrastOp.Dim(LossKind.InfoNce, queries, keys);
         if (temperatureTensor is not null) ContrastOp.CheckScalar(LossKind.InfoNce, queries, temperatureTensor, "temperature");
         var call = new LossCall(LossKind.InfoNce, queries.Shape[0], keys.Shape[0], dim, temperature) { Reduction = reduction, Normalize = normalize, Precision = precision };
-        return ContrastOp.Record(On(queries.Device), call, queries, keys, labels: labels, temperature: temperatureTensor);
+        Tensor loss = ContrastOp.Record(On(queries.Device), call, queries, keys, labels: labels, temperature: temperatureTensor);
+        if (!scaleBy2Tau) return loss;
+        using Tensor unscaled = loss;
+        if (temperatureTensor is null) return Functional.Scale(unscaled, 2 * temperature);
+        using Tensor factor = Functional.Scale(temperatureTensor, 2);
+        return Functional.Mul(unscaled, factor);
     }
 }
