@@ -136,9 +136,40 @@ internal sealed class LossKindTests
         Tool.Refuses(["loss", "siglip", "--embeddings", four, "--keys", four, "--bias", "NaN"], "--bias");
     }
 
+    /// <summary>More rows than a tile has, and a ragged depth.</summary>
+    [Test]
+    public void Devices_agree(
+        [Values("nt-xent", "dcl", "supcon", "info-nce", "clip", "siglip", "moco")] string kind,
+        [Values("f32", "tf32", "bf16")] string precision)
+    {
+        // Of the largest element: float32 by the contract; the others' weights are rounded too, where products are.
+        double share = precision switch { "f32" => 2e-5, "tf32" => 2e-3, _ => 1.5e-2 };
+        string[] files = Files(kind, Normal(70 * 37, 11), Normal(70 * 37, 12), Normal(90 * 37, 13), 37);
+        if (kind == "supcon") files = [.. files, "--labels", Labels([.. Enumerable.Range(0, 70).Select(i => i * i % 11)])];
+        if (kind == "siglip") files = [.. files, "--bias", "-2"];
+        string[] call = [kind, "--temperature", "0.1", "--precision", precision, .. files];
+        double here = Number(Line([.. call, "--device", "cpu", "--gradients", _folder["a.safetensors"]]), "loss");
+        double there = Number(Line([.. call, "--device", "cuda-emulated", "--gradients", _folder["b.safetensors"]]), "loss");
+        Assert.That(there, Is.EqualTo(here).Within(share / 2 * Math.Max(1, Math.Abs(here))));
+        string[] keys = kind switch
+        {
+            "info-nce" or "clip" => ["embeddings", "keys", "temperature"],
+            "siglip" => ["embeddings", "keys", "temperature", "bias"],
+            _ => ["embeddings", "temperature"],
+        };
+        foreach (string key in keys)
+        {
+            float[] a = Gradient("a", key), b = Gradient("b", key);
+            Assert.That(b, Has.Length.EqualTo(a.Length));
+            double largest = a.Max(Math.Abs);
+            Assert.That(largest, Is.GreaterThan(0), key);
+            for (int e = 0; e < a.Length; e++) Assert.That(b[e], Is.EqualTo(a[e]).Within(share * largest), $"{key}[{e}]");
+        }
+    }
+
     private string[] Files(string kind, float[] h, float[] keys, float[] queue, int dim) => kind switch
     {
-        "nt-xent" or "dcl" => ["--embeddings", Write("h.npy", h, dim)],
+        "nt-xent" or "dcl" or "supcon" => ["--embeddings", Write("h.npy", h, dim)],
         "moco" => ["--embeddings", Write("h.npy", h, dim), "--keys", Write("k.npy", keys, dim), "--queue", Write("q.npy", queue, dim)],
         _ => ["--embeddings", Write("h.npy", h, dim), "--keys", Write("k.npy", keys, dim)],
     };

@@ -173,12 +173,6 @@ internal static class LossCommand
                 values = loss.ToArray();
             }
             catch (ArgumentException e) { throw new UserError(e.Message); }
-            catch (NotSupportedException) when (tau is not null && problem.Kind == LossKind.NtXent)
-            {
-                // A device whose NT-Xent knows no gradient of the temperature still gives that of the embeddings.
-                tau = null;
-                run--;
-            }
         }
         if (wanted)
             Safetensors.Write(problem.Gradients!,
