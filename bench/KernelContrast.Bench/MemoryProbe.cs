@@ -1,4 +1,5 @@
 using KernelContrast.Bench.Items;
+using KernelContrast.Cli.Bench;
 using KernelContrast.Losses;
 using TorchSharp;
 
@@ -10,44 +11,40 @@ namespace KernelContrast.Bench;
 /// </summary>
 internal static class MemoryProbe
 {
+    internal const string Ours = "ours";
+
+    /// <summary>Rows whose memory is measured, and the one size at which it is that of the whole process that counts.</summary>
+    internal static IReadOnlyList<int> Sizes { get; } = [1024, 4096, 8192, 16384];
+
+    internal const int LargeRows = 131072;
+
+    internal const int Dim = 128;
+
+    internal static IEnumerable<string> Sides => Enum.GetValues<TorchStyle>().Select(LossBench.NameOf).Prepend(Ours);
+
     internal static int Run(string side, int rows)
     {
-        const int Dim = 128;
-        torch.set_num_threads(Device.Cpu.Threads);
-        if (side == "ours") Ours(64, Dim); else Theirs(64, Dim);
-        Tensor x = Tensor.RandomNormal(new(rows, Dim), 3);
+        // Ours runs without libtorch: its high-water mark is that of the process in all.
+        Action<LossProblem> run = side == Ours ? problem => problem.Run() : Theirs(Enum.GetValues<TorchStyle>().Single(s => LossBench.NameOf(s) == side));
+        using (LossProblem small = Problem(64)) run(small);
+        using LossProblem large = Problem(rows);
         GC.Collect();
         double before = HighWaterMark();
-        if (side == "ours") Ours(x); else Theirs(x.ToArray(), rows, Dim);
+        run(large);
         Console.WriteLine($"{HighWaterMark():F1} {before:F1}");
         return 0;
     }
 
-    private static void Ours(int rows, int dim)
-    {
-        using Tensor x = Tensor.RandomNormal(new(rows, dim), 3);
-        Ours(x);
-    }
+    private static LossProblem Problem(int rows) => new(LossKind.NtXent, rows, Dim, 0.1f);
 
-    private static void Ours(Tensor x)
+    private static Action<LossProblem> Theirs(TorchStyle style)
     {
-        using var scope = new TensorScope();
-        x.RequiresGrad = true;
-        NtXent.Loss(x, NtXentBench.Temperature).Backward();
-    }
-
-    private static void Theirs(int rows, int dim)
-    {
-        using Tensor x = Tensor.RandomNormal(new(rows, dim), 3);
-        Theirs(x.ToArray(), rows, dim);
-    }
-
-    private static void Theirs(float[] values, int rows, int dim)
-    {
-        using var scope = torch.NewDisposeScope();
-        torch.Tensor self = torch.eye(rows, dtype: torch.ScalarType.Bool);
-        torch.Tensor partner = torch.cat([torch.arange(rows / 2, rows), torch.arange(0, rows / 2)], 0);
-        NtXentBench.Loss(Torch.Leaf(Torch.From(values, rows, dim)), self, partner).backward();
+        torch.set_num_threads(Device.Cpu.Threads);
+        return problem =>
+        {
+            using var loss = new TorchLoss(problem);
+            loss.Run(style);
+        };
     }
 
     private static double HighWaterMark()

@@ -22,6 +22,15 @@ internal sealed class PairedItem : IDisposable
 /// <summary>An item's name, its targets by mode, and how to set it up.</summary>
 internal sealed record PairedBench(string Group, string Name, IReadOnlyDictionary<string, double> Targets, Func<PairedItem> Create)
 {
+    /// <summary>How the peer is written, where there are several.</summary>
+    public string Peer { get; init; } = "";
+
+    /// <summary>Runs with tuned malloc too, though there is no target.</summary>
+    public bool Tuned { get; init; }
+
+    /// <summary>Whether a word picks it: its group, or the beginning of its name.</summary>
+    public bool Is(string word) => Group == word || Name.StartsWith(word, StringComparison.OrdinalIgnoreCase);
+
     /// <summary>Part of the short list that also runs with vectors narrowed to AVX2.</summary>
     public bool Narrow { get; init; }
 }

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Runtime.InteropServices;
 using System.Text.Json;
+using KernelContrast.Cli.Bench;
 
 namespace KernelContrast.Bench;
 
@@ -32,28 +33,37 @@ internal static class Parent
             rows.AddRange(JsonSerializer.Deserialize(File.ReadAllText(output), BenchJson.Default.ListBenchRow)!);
         }
         var memory = new List<MemoryRow>();
-        if (only is null or "nt-xent") MeasureMemory(memory);
+        bool losses = rows.Any(r => r.Group == "loss");
+        if (rows.Any(r => r.Item.StartsWith("NT-Xent", StringComparison.Ordinal))) MeasureMemory(memory);
         var report = new BenchReport(
             DateTime.UtcNow.ToString("yyyy-MM-dd HH:mm 'UTC'"), Commit(), Machine(), Device.Cpu.Threads,
-            RuntimeInformation.FrameworkDescription, "TorchSharp 0.107.0, libtorch 2.10.0 CPU", rows, memory);
+            RuntimeInformation.FrameworkDescription, "TorchSharp 0.107.0, libtorch 2.10.0 CPU", rows, memory,
+            losses ? GemmRate.Measure(Device.Cpu) : null);
         string json = Path.Combine(folder, "paired.json"), table = Path.Combine(folder, "paired.md");
         File.WriteAllText(json, JsonSerializer.Serialize(report, BenchJson.Default.BenchReport));
         File.WriteAllText(table, Markdown.Of(report));
-        Console.WriteLine($"{Environment.NewLine}{Markdown.Of(report)}{Environment.NewLine}Written: {json}, {table}");
+        string figure = Path.Combine(folder, "nt-xent.png");
+        string written = LossFigure.Save(figure, report) ? $"{json}, {table}, {figure}" : $"{json}, {table}";
+        Console.WriteLine($"{Environment.NewLine}{Markdown.Of(report)}{Environment.NewLine}Written: {written}");
         return 0;
     }
 
     private static void MeasureMemory(List<MemoryRow> memory)
     {
-        foreach (string side in new[] { "ours", "torch" })
+        foreach (int rows in MemoryProbe.Sizes)
+            foreach (string side in MemoryProbe.Sides) Measure(side, rows);
+        Measure(MemoryProbe.Ours, MemoryProbe.LargeRows);
+
+        void Measure(string side, int rows)
         {
-            using Process child = Start(["--memory", side, "16384"], [], captured: true);
+            using Process child = Start(["--memory", side, $"{rows}"], [], captured: true);
             string[] fields = child.StandardOutput.ReadToEnd().Split(' ', StringSplitOptions.RemoveEmptyEntries);
             child.WaitForExit();
-            if (child.ExitCode != 0 || fields.Length != 2) { Console.WriteLine($"  memory of {side}: not measured (exit code {child.ExitCode})"); continue; }
-            var row = new MemoryRow("NT-Xent fwd+bwd N=16384 D=128", side, double.Parse(fields[0]), double.Parse(fields[1]));
+            string item = $"NT-Xent fwd+bwd N={rows} D={MemoryProbe.Dim}";
+            if (child.ExitCode != 0 || fields.Length != 2) { Console.WriteLine($"  {item}: memory of {side}: not measured (exit code {child.ExitCode})"); return; }
+            var row = new MemoryRow(item, rows, side, double.Parse(fields[0]), double.Parse(fields[1]));
             memory.Add(row);
-            Console.WriteLine($"  {row.Item} extra memory, {side}: {row.ExtraMebibytes:F0} MiB");
+            Console.WriteLine($"  {row.Item} memory, {side}: {row.ExtraMebibytes:F0} MiB, {row.PeakMebibytes:F0} MiB in all");
         }
     }
 

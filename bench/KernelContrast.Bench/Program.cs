@@ -3,7 +3,7 @@ using KernelContrast.Bench;
 using KernelContrast.TorchSharpSupport;
 
 CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
-LibTorchLoader.Prepare();
+if (args is not ["--memory", MemoryProbe.Ours, ..]) LibTorchLoader.Prepare();
 return args.FirstOrDefault() switch
 {
     "--child" => Child.Run(mode: args[1], output: args[2], only: args.ElementAtOrDefault(3)),
@@ -16,7 +16,8 @@ return args.FirstOrDefault() switch
 static int Help()
 {
     Console.WriteLine("""
-        bench [GROUP]      paired with TorchSharp, every mode; GROUP narrows it: nt-xent gemm norms augment step
+        bench [GROUP]      paired with TorchSharp, every mode; GROUP narrows it: loss gemm norms augment step, or the
+                           beginning of an item's name: nt-xent, clip, …
         bench host [ARGS]  BenchmarkDotNet over the op cases on the CPU device (its arguments follow)
         Example: ./build.sh bench nt-xent
         """);
