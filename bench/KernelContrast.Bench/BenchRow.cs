@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using KernelContrast.Cli.Bench;
 
 namespace KernelContrast.Bench;
 

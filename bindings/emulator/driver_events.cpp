@@ -1,5 +1,7 @@
 // Driver API: pinned host memory and events. Copies run at once, but one from pinned memory counts as under way until a
-// stream or event behind it is waited for: its source must stay as it is until then, and that is checked.
+// stream or event behind it is waited for: its source must stay as it is until then, and that is checked. Events take the
+// host's time.
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -13,6 +15,12 @@ using namespace kce;
 
 namespace
 {
+struct Event
+{
+    uint64_t last_copy = 0; // before it was recorded
+    std::chrono::steady_clock::time_point at{}; // the clock's origin: never recorded
+};
+
 struct PinnedCopy
 {
     const unsigned char* source;
@@ -22,7 +30,7 @@ struct PinnedCopy
 
 std::mutex guard;
 std::map<const unsigned char*, size_t> pinned; // start and bytes
-std::map<void*, uint64_t> events;              // the last copy before the event was recorded
+std::map<void*, Event> events;
 std::vector<PinnedCopy> under_way;
 uint64_t copies = 0;
 
@@ -97,7 +105,7 @@ KCE_API cuEventCreate(void** event, unsigned)
     if (Result r = ready()) return r;
     std::lock_guard lock(guard);
     *event = new char;
-    events[*event] = 0;
+    events[*event] = {};
     return Success;
 }
 
@@ -116,7 +124,7 @@ KCE_API cuEventRecord(void* event, void* stream)
     std::lock_guard lock(guard);
     auto found = events.find(event);
     if (found == events.end()) return error(InvalidHandle, "cuEventRecord of an unknown event");
-    found->second = copies;
+    found->second = {copies, std::chrono::steady_clock::now()};
     return Success;
 }
 
@@ -125,5 +133,17 @@ KCE_API cuEventSynchronize(void* event)
     if (Result r = ready()) return r;
     std::lock_guard lock(guard);
     auto found = events.find(event);
-    return found == events.end() ? error(InvalidHandle, "cuEventSynchronize of an unknown event") : finish(found->second);
+    return found == events.end() ? error(InvalidHandle, "cuEventSynchronize of an unknown event") : finish(found->second.last_copy);
+}
+
+KCE_API cuEventElapsedTime(float* milliseconds, void* from, void* to)
+{
+    if (Result r = ready()) return r;
+    std::lock_guard lock(guard);
+    auto start = events.find(from), end = events.find(to);
+    const std::chrono::steady_clock::time_point never{};
+    if (start == events.end() || end == events.end() || start->second.at == never || end->second.at == never)
+        return error(InvalidHandle, "cuEventElapsedTime of an event that was not recorded");
+    *milliseconds = std::chrono::duration<float, std::milli>(end->second.at - start->second.at).count();
+    return Success;
 }

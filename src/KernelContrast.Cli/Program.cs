@@ -18,6 +18,7 @@ internal static class Program
     private static readonly Func<VerbCommand>[] Verbs =
     [
         AugmentCommand.Create,
+        BenchCommand.Create,
         DevicesCommand.Create,
         EmbedCommand.Create,
         EvaluateCommand.Create,

@@ -35,6 +35,9 @@ internal sealed record Tool(int ExitCode, string Output, string Error)
         ? Process.Start(new ProcessStartInfo("env", ["--default-signal=INT", Executable, .. args]) { RedirectStandardOutput = true, RedirectStandardError = true })!
         : Start(args);
 
+    internal static Process StartWithInput(params string[] args) =>
+        Process.Start(new ProcessStartInfo(Executable, args) { RedirectStandardInput = true, RedirectStandardOutput = true })!;
+
     /// <summary>A mistake of the user's: exit code 2, one line that says what is wrong, nothing else.</summary>
     internal static void Refuses(string[] args, params string[] saying) => Run(args).WasRefused(string.Join(' ', args), saying);
 

@@ -13,6 +13,28 @@ internal sealed class CudaDeviceTests
 
     private static CudaDevice Cuda => TestDevice.Cuda;
 
+    [TestCase("cpu"), TestCase("cuda-emulated")]
+    public void A_timer_takes_the_time_of_the_work_alone(string name)
+    {
+        using var timer = new DeviceTimer(Device.Parse(name));
+        double wait = timer.Milliseconds(() => Thread.Sleep(60)), nothing = Enumerable.Range(0, 5).Min(_ => timer.Milliseconds(() => { }, cold: true));
+        Assert.That(wait, Is.GreaterThanOrEqualTo(59));
+        Assert.That(nothing, Is.GreaterThanOrEqualTo(0).And.LessThan(20), "overwriting the caches does not count");
+    }
+
+    [Test]
+    public void Events_that_cannot_be_timed_are_errors()
+    {
+        _ = Cuda;
+        using var never = new CudaEventHandle();
+        using var once = new CudaEventHandle();
+        CudaException.Check(CudaDriver.cuEventRecord(once.DangerousGetHandle(), Cuda.Stream));
+        Assert.That(CudaDriver.cuEventElapsedTime(out _, never.DangerousGetHandle(), once.DangerousGetHandle()), Is.Not.Zero);
+        Assert.That(CudaDriver.cuEventRecord(12345, Cuda.Stream), Is.Not.Zero);
+        Assert.That(CudaDriver.cuEventElapsedTime(out float same, once.DangerousGetHandle(), once.DangerousGetHandle()), Is.Zero);
+        Assert.That(same, Is.Zero);
+    }
+
     [Test]
     public void A_name_gives_its_device_and_the_same_each_time()
     {

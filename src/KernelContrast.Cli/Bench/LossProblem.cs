@@ -20,9 +20,6 @@ internal sealed class LossProblem : IDisposable
     /// <summary>SigLIP's b at the start of training (Zhai et al. 2023).</summary>
     internal const float Bias = -10;
 
-    /// <summary>Classes of SupCon's labels.</summary>
-    internal const int Classes = 100;
-
     private readonly LossKind _kind;
     private readonly float _temperature;
     private readonly Precision _precision;
@@ -34,7 +31,7 @@ internal sealed class LossProblem : IDisposable
         Embeddings = Leaf(rows, 3, wanted: true);
         if (!IsWithinBatch) Keys = Leaf(Columns, 4, wanted: kind != LossKind.Moco);
         if (kind == LossKind.Moco) Positives = Leaf(rows, 5, wanted: false);
-        if (kind == LossKind.SupCon) Labels = Tensor.From<int>([.. Enumerable.Range(0, rows).Select(i => i * 7 % Classes)], new(rows), device);
+        if (kind == LossKind.SupCon) Labels = Tensor.From<int>([.. Enumerable.Range(0, rows).Select(i => i % Math.Clamp(rows / 8, 1, 100))], new(rows), device);
 
         Tensor Leaf(int count, ulong seed, bool wanted)
         {
@@ -122,6 +119,26 @@ internal sealed class LossProblem : IDisposable
         ClearGradients();
         return (loss.Item(), gradients);
     }
+
+    /// <summary>Inputs and gradients as safetensors, for another program to compute the same.</summary>
+    internal void Write(string path)
+    {
+        using var scope = new TensorScope();
+        Loss().Backward();
+        (string Name, Tensor? Tensor)[] tensors = [("embeddings", Embeddings), ("keys", Keys), ("positives", Positives), ("labels", Labels),
+            ("grad_embeddings", Embeddings.Grad), ("grad_keys", Keys?.Grad)];
+        Safetensors.Write(path, tensors.Where(t => t.Tensor is not null).Select(t => KeyValuePair.Create(t.Name, t.Tensor!)));
+        ClearGradients();
+    }
+
+    /// <summary>By the tool's names.</summary>
+    internal static Precision PrecisionOf(string name) => name switch
+    {
+        "f32" => Precision.Float32,
+        "tf32" => Precision.Tf32,
+        "bf16" => Precision.BFloat16,
+        _ => throw new ArgumentException($"There is no precision '{name}'. Choose f32, tf32 or bf16."),
+    };
 
     public void Dispose()
     {
