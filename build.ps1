@@ -20,7 +20,7 @@ function Test-All {
     $Full = $Rest.Count -gt 0 -and $Rest[0] -eq '--full'
     $Arguments = if ($Full) { @($Rest | Select-Object -Skip 1) } else { $Rest }
     Build KernelContrast.sln
-    if ($Full) { Build tests/KernelContrast.Oracle/KernelContrast.Oracle.csproj }
+    if ($Full) { $env:KERNELCONTRAST_TEST_THOROUGH = '1'; Build tests/KernelContrast.Oracle/KernelContrast.Oracle.csproj }
     $Sum = @{ succeeded = 0; failed = 0; skipped = 0 }
     $Broken = $false
     foreach ($Project in Get-ChildItem tests/*/*.csproj | Where-Object { Select-String -Quiet EnableNUnitRunner $_ }) {
@@ -43,12 +43,13 @@ switch ($Verb) {
     'test' { Test-All }
     'check' { Assert-Sdk; Invoke-Checked dotnet format whitespace KernelContrast.sln --verify-no-changes; Test-All }
     'bench' { Build bench/KernelContrast.Bench; & "bench/KernelContrast.Bench/bin/Release/net10.0/KernelContrast.Bench$Extension" @Rest; exit $LASTEXITCODE }
+    'bundle' { Write-Error 'The bundle for a GPU host is built on x86-64 Linux: ./build.sh bundle (in WSL, say).' }
     'pack' {
         Assert-Sdk
         foreach ($Project in 'bindings/KernelContrast.Interop', 'src/KernelContrast', 'src/KernelContrast.Datasets') {
             Invoke-Checked dotnet pack $Project -c Release -v q -nologo -o artifacts/packages
         }
     }
-    'help' { Write-Host './build.ps1 VERB: demo [--quick], test [--full] [ARGS], check, run ARGS, tool, bench [ARGS], pack, help' }
-    default { Write-Host "There is no verb '$Verb': demo, test, check, run, tool, bench, pack, help."; exit 2 }
+    'help' { Write-Host './build.ps1 VERB: demo [--quick], test [--full] [ARGS], check, run ARGS, tool, bench [ARGS], bundle, pack, help' }
+    default { Write-Host "There is no verb '$Verb': demo, test, check, run, tool, bench, bundle, pack, help."; exit 2 }
 }

@@ -14,12 +14,14 @@ usage() {
 ./build.sh VERB
 
   demo [--quick]         train an encoder without labels on moved digits, measure it, draw it (artifacts/demo/)
-  test [--full] [ARGS]   build and run every test; --full adds the comparison with live libtorch (downloads 475 MB);
+  test [--full] [ARGS]   build and run every test; --full adds every op case in every order of threads and in checked
+                         mode, the GPU bundle's own check, and the comparison with live libtorch (downloads 475 MB);
                          ARGS go to each test project, e.g. --filter "Name~relu"
   check                  formatting, build with warnings as errors, all tests
   run ARGS               build the tool and run it: ./build.sh run gradcheck --op relu
   tool                   build the tool with all it needs; its path is the last line
   bench [ARGS]           build and run the benchmarks (downloads libtorch, 475 MB); --help says which there are
+  bundle                 all that a GPU host without SDK and internet needs: artifacts/kernelcontrast-gpu-bundle.tar.gz
   pack                   NuGet packages into artifacts/packages/
   help                   this text
 
@@ -149,9 +151,12 @@ run_native_tests() {
   if [ "$f" = 0 ] && { [ "$code" != 0 ] || [ "$p" = 0 ]; }; then failed=$((failed + 1)); fi
 }
 
+# Op cases and device tests carry their device's name: "(forward,relu: one element,cpu-512)".
+on_device() { cat $LOGS/test-KernelContrast*.log 2>/dev/null | grep -cE "^passed .*[ ,(\"]$1" || true; }
+
 run_tests() {
   local full=no
-  if [ "${1:-}" = --full ]; then full=yes; shift; fi
+  if [ "${1:-}" = --full ]; then full=yes; shift; export KERNELCONTRAST_TEST_THOROUGH=1; fi
   need_dotnet
   build_native
   build "everything" KernelContrast.sln
@@ -166,10 +171,66 @@ run_tests() {
   done
   # Arguments are the test projects': with a filter, only they are wanted.
   if [ $# = 0 ]; then run_native_tests; fi
+  if [ $full = yes ] && [ $# = 0 ]; then run_bundle_check; fi
+  echo "tests by device: $(on_device 'cpu-[0-9]+') on cpu by vector width, $(on_device cuda-emulated) on cuda-emulated"
   if [ ${#broken[@]} -gt 0 ]; then echo "Not right: ${broken[*]} (output in $LOGS/)"; fi
   if [ $((passed + failed)) = 0 ]; then echo "No test ran."; fi
   echo "$passed passed, $failed failed, $skipped skipped"
   [ ${#broken[@]} = 0 ] && [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
+}
+
+# --- the GPU bundle ------------------------------------------------------------------------------------------------
+
+BUNDLE=kernelcontrast-gpu-bundle
+
+# A small checkout with programs in place of their sources: they find data, kernels and emulator as they do here.
+make_bundle() {
+  need_dotnet
+  has_native || fail "The bundle is for x86-64 Linux and is built there."
+  build_native
+  local root=$PWD/artifacts/$BUNDLE archive=artifacts/$BUNDLE.tar.gz size
+  say "Publishing the tool and the tests with their runtime"
+  rm -rf "$root" "$archive"
+  mkdir -p "$root/build/emulator" "$root/bench" "$root/data"
+  for project in tests/KernelContrast.Tests tests/KernelContrast.Cli.Tests src/KernelContrast.Cli; do
+    quietly "publish-$(basename $project)" dotnet publish $project -c Release -r linux-x64 --self-contained -v q -nologo -o "$root/bin"
+  done
+  rm -rf "$root/bin/emulator" "$root"/bin/*.pdb "$root"/bin/*.xml "$root"/bin/libmscordbi.so "$root"/bin/libmscordaccore.so "$root"/bin/createdump
+  cp -r kernels README.md LICENSE KernelContrast.sln docs "$root"
+  cp -r data/mnist "$root/data"
+  cp -r $NATIVE/libkernelcontrast_emulator.so $NATIVE/kernels "$root/build/emulator"
+  if [ -d build/kernels ]; then cp -r build/kernels "$root/build"; fi
+  if [ -d bench/peers ]; then cp -r bench/peers "$root/bench"; fi
+  cp bench/gpu-bundle/gpu-check.sh "$root"
+  cp bench/gpu-bundle/README.md "$root/GPU.md"
+  { git rev-parse --short HEAD 2>/dev/null || echo unknown; } >"$root/COMMIT"
+  tar -C artifacts -czf $archive $BUNDLE
+  size=$(stat -c %s $archive)
+  [ "$size" -le 60000000 ] || fail "$archive has $size bytes, more than 60 MB."
+  echo "$archive ($((size / 1000000)) MB): unpack it on the GPU host and run ./gpu-check.sh; GPU.md says more."
+}
+
+# The bundle as a GPU host gets it: unpacked elsewhere, no dotnet, an empty environment.
+run_bundle_check() {
+  local log=$PWD/$LOGS/test-bundle.log folder p=0 f=0
+  make_bundle >"$log" 2>&1 || true
+  folder=$(mktemp -d)
+  tar -C "$folder" -xzf artifacts/$BUNDLE.tar.gz >>"$log" 2>&1 || true
+  check_bundle "the stages run on the emulated driver" 0 "$folder" --emulated --out "$folder/report"
+  if ! "$TOOL" devices --json 2>/dev/null | grep -q '"device":"cuda","usable":true'; then
+    check_bundle "no GPU is said plainly" 3 "$folder"
+  fi
+  rm -rf "$folder"
+  passed=$((passed + p)) failed=$((failed + f))
+  printf '%-32s %5d passed, %d failed, 0 skipped\n' "GPU bundle" "$p" "$f"
+  if [ "$f" -gt 0 ]; then broken+=("bundle"); tail -40 "$log"; fi
+}
+
+# check_bundle WHAT EXIT_CODE FOLDER ARGS…
+check_bundle() {
+  local what=$1 expected=$2 folder=$3 code=0; shift 3
+  env -i PATH=/usr/bin:/bin "$folder/$BUNDLE/gpu-check.sh" "$@" >>"$log" 2>&1 || code=$?
+  if [ $code = "$expected" ]; then p=$((p + 1)); else f=$((f + 1)); echo "failed: $what (exit code $code, expected $expected)" >>"$log"; fi
 }
 
 check_formatting() {
@@ -195,6 +256,7 @@ case $verb in
     need_dotnet; build_native
     build "the benchmarks" bench/KernelContrast.Bench/KernelContrast.Bench.csproj
     exec bench/KernelContrast.Bench/bin/Release/net10.0/KernelContrast.Bench "$@" ;;
+  bundle) make_bundle ;;
   pack)
     need_dotnet
     say "Packing"

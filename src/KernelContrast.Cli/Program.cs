@@ -83,7 +83,11 @@ internal static class Program
         ParseError? error = parsed.Errors.FirstOrDefault(e => args.Any(a => e.Message.Contains($"'{a}'"))) ?? parsed.Errors.FirstOrDefault();
         string problem = parsed.CommandResult.Command is RootCommand && parsed.UnmatchedTokens is [var first, ..] ? $"there is no verb '{first}'"
             : ParseProblem.Describe(error!);
-        if (parsed.CommandResult.Command is VerbCommand verb) return $"{problem}. '{Name} {verb.Name} --help' shows what there is.";
+        if (parsed.CommandResult.Command is VerbCommand verb)
+        {
+            string path = string.Concat(verb.Parents.OfType<VerbCommand>().Select(p => $"{p.Name} "));
+            return $"{problem}. '{Name} {path}{verb.Name} --help' shows what there is.";
+        }
         return $"{problem}. Verbs are {string.Join(", ", parsed.RootCommandResult.Command.Subcommands.Select(c => c.Name))}; '{Name} --help' shows more.";
     }
 

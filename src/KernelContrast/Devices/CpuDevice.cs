@@ -35,6 +35,9 @@ public sealed class CpuDevice : Device
     public override MemoryStatistics Memory => _pool.Statistics;
 
     /// <inheritdoc/>
+    public override void ResetPeakMemory() => _pool.ResetPeak();
+
+    /// <inheritdoc/>
     public override void ReleaseUnusedMemory() => _pool.Trim();
 
     /// <inheritdoc/>

@@ -92,6 +92,9 @@ public sealed unsafe class CudaDevice : Device
     public override MemoryStatistics Memory => _pool.Statistics;
 
     /// <inheritdoc/>
+    public override void ResetPeakMemory() => _pool.ResetPeak();
+
+    /// <inheritdoc/>
     public override void ReleaseUnusedMemory() => _pool.Trim();
 
     /// <inheritdoc/>

@@ -64,6 +64,11 @@ internal sealed class CudaMemoryPool(CudaDevice device)
         }
     }
 
+    internal void ResetPeak()
+    {
+        lock (_lock) _peak = _live;
+    }
+
     internal void Trim()
     {
         lock (_lock)

@@ -20,6 +20,9 @@ public abstract partial class Device
     /// <summary>What this device's memory pool holds, in bytes.</summary>
     public abstract MemoryStatistics Memory { get; }
 
+    /// <summary>Counts <see cref="MemoryStatistics.PeakLiveBytes"/> from what is in use now.</summary>
+    public abstract void ResetPeakMemory();
+
     /// <summary>Gives pooled memory that no tensor uses back to the system.</summary>
     public abstract void ReleaseUnusedMemory();
 

@@ -1,0 +1,56 @@
+using System.Text.Json;
+
+namespace KernelContrast.Cli.Tests;
+
+/// <summary><c>bench kernels</c> in small on the emulated driver: every family has rows, and their figures fit together.</summary>
+[TestFixture]
+internal sealed class KernelBenchTests
+{
+    [Test]
+    public void Every_family_has_a_row_whose_figures_fit_together()
+    {
+        using var folder = new TemporaryFolder();
+        Tool run = Tool.Run("bench", "kernels", "--tiny", "--device", "cuda-emulated", "--json", folder["out.json"]);
+        Assert.That(run.ExitCode, Is.Zero, run.Error);
+        Assert.That(run.Error, Does.Contain("not a measurement"));
+        using JsonDocument json = JsonDocument.Parse(File.ReadAllText(folder["out.json"]));
+        JsonElement root = json.RootElement, ceilings = root.GetProperty("ceilings");
+        Assert.That(root.GetProperty("measured").GetBoolean(), Is.False);
+        Assert.That(root.GetProperty("description").GetString(), Does.Contain("Emulated"));
+        foreach (JsonProperty ceiling in ceilings.EnumerateObject()) Assert.That(ceiling.Value.GetDouble(), Is.GreaterThan(0), ceiling.Name);
+        JsonElement[] rows = [.. root.GetProperty("rows").EnumerateArray()];
+        Assert.That(rows.Select(r => r.GetProperty("family").GetString()).Distinct(),
+            Is.SupersetOf(new[] { "augment", "batch-norm", "conv", "cosine", "gemm", "nt-xent", "optim", "softmax" }));
+        foreach (JsonElement row in rows)
+        {
+            string what = row.GetProperty("family").GetString() + " " + row.GetProperty("item").GetString();
+            JsonElement hot = row.GetProperty("hot");
+            double median = hot.GetProperty("median").GetDouble(), floor = row.GetProperty("floorMilliseconds").GetDouble();
+            Assert.That(median, Is.InRange(hot.GetProperty("p20").GetDouble(), hot.GetProperty("p80").GetDouble()).And.GreaterThan(0), what);
+            Assert.That(row.GetProperty("percentOfFloor").GetDouble(), Is.EqualTo(100 * floor / median).Within(0.01).Percent, what);
+            double rate = ceilings.GetProperty(row.GetProperty("precision").GetString() == "bf16" ? "gemmBf16Gflops" : "gemmF32Gflops").GetDouble();
+            Assert.That(floor, Is.GreaterThanOrEqualTo(0.999e-6 * row.GetProperty("flops").GetDouble() / rate), what);
+            if (row.TryGetProperty("error", out JsonElement error))
+                Assert.That(error.GetDouble(), Is.LessThan(row.GetProperty("precision").GetString() == "bf16" ? 3e-2 : 1e-4), what);
+        }
+        Assert.That(rows.Count(r => r.TryGetProperty("error", out _)), Is.GreaterThanOrEqualTo(5));
+        Assert.That(rows.Where(r => r.GetProperty("family").GetString() == "nt-xent"), Has.All.Matches<JsonElement>(r => r.TryGetProperty("gemmEquivalents", out _)));
+        Assert.That(run.Output.TrimEnd().Split('\n'), Has.Length.EqualTo(3 + rows.Length));
+    }
+
+    [Test]
+    public void One_family_can_be_asked_for()
+    {
+        Tool run = Tool.Run("bench", "kernels", "softmax", "--tiny", "--device", "cuda-emulated");
+        Assert.That(run.ExitCode, Is.Zero, run.Error);
+        Assert.That(run.Output.TrimEnd().Split('\n')[3..], Has.Length.EqualTo(1).And.All.StartWith("softmax"));
+    }
+
+    [Test]
+    public void Wrong_calls_are_refused()
+    {
+        Tool.Refuses(["bench", "kernels"], "cpu", "--device cuda");
+        Tool.Refuses(["bench", "kernels", "nix"], "nix", "softmax", "bench kernels --help");
+        Tool.Refuses(["bench", "kernels", "--seconds", "0"], "--seconds");
+    }
+}
