@@ -22,6 +22,9 @@ usage() {
   tool                   build the tool with all it needs; its path is the last line
   bench [ARGS]           build and run the benchmarks (downloads libtorch, 475 MB); --help says which there are
   bundle                 all that a GPU host without SDK and internet needs: artifacts/kernelcontrast-gpu-bundle.tar.gz
+  kernels                compile the kernels ahead with nvcc, for every architecture it knows, into build/kernels/
+  nvrtc [--table]        fetch NVRTC 12.4 (18 MB) for the tests that compile kernels; --table writes
+                         docs/kernel-resources.md anew
   pack                   NuGet packages into artifacts/packages/
   help                   this text
 
@@ -257,6 +260,27 @@ case $verb in
     build "the benchmarks" bench/KernelContrast.Bench/KernelContrast.Bench.csproj
     exec bench/KernelContrast.Bench/bin/Release/net10.0/KernelContrast.Bench "$@" ;;
   bundle) make_bundle ;;
+  kernels)
+    mkdir -p "$LOGS"
+    [ -n "${NVCC:-}" ] || command -v nvcc >/dev/null || [ -x "${CUDA_PATH:-${CUDA_HOME:-/usr/local/cuda}}/bin/nvcc" ] || fail \
+      "Missing: nvcc. Install the CUDA toolkit (11.8 or newer), or give its path in NVCC. Without it, NVRTC compiles the kernels where they first run."
+    command -v cmake >/dev/null || install cmake cmake || fail "Missing: cmake."
+    say "Compiling the kernels with nvcc"
+    quietly kernels-configure cmake -S bindings/toolkit -B build/kernels ${NVCC:+-DNVCC="$NVCC"} "$@"
+    quietly kernels-build cmake --build build/kernels --parallel
+    grep -E 'does not know|Compiling for' "$LOGS/kernels-configure.log"
+    echo "$(find build/kernels -name '*.cubin' | wc -l) cubins and $(find build/kernels -name '*.ptx' | wc -l) PTX files in $PWD/build/kernels" ;;
+  nvrtc)
+    bindings/toolkit/fetch-nvrtc.sh build/nvrtc
+    if [ "${1:-}" = --table ]; then
+      need_dotnet
+      build "the tests" tests/KernelContrast.Tests/KernelContrast.Tests.csproj
+      KERNELCONTRAST_WRITE_KERNEL_RESOURCES=1 quietly kernel-resources tests/KernelContrast.Tests/bin/Release/net10.0/KernelContrast.Tests \
+        --filter Name=The_table_of_resources_is_up_to_date
+      echo "$PWD/docs/kernel-resources.md"
+    else
+      echo "$PWD/build/nvrtc"
+    fi ;;
   pack)
     need_dotnet
     say "Packing"

@@ -89,26 +89,18 @@ public static class CudaLibrary
 
     internal static bool HasExport(string name) => NativeLibrary.TryGetExport(_library, name, out _);
 
-    private static nint Resolve(string name, Assembly assembly, DllImportSearchPath? search)
-    {
-        if (name != Name) return 0;
-        return _library != 0 ? _library
-            : throw new InvalidOperationException("Choose a driver with CudaLibrary.Use before calling it.");
-    }
+    /// <summary>Makes this assembly's imports go through <see cref="Resolve"/>: the static constructor does.</summary>
+    internal static void Register() { }
 
-    private static bool TryLoad(CudaDriverKind kind, List<string> tried, out nint library, out string path)
+    private static nint Resolve(string name, Assembly assembly, DllImportSearchPath? search) => name switch
     {
-        foreach (string candidate in kind == CudaDriverKind.Nvidia ? DriverCandidates() : EmulatorCandidates())
-        {
-            tried.Add(candidate);
-            if (!NativeLibrary.TryLoad(candidate, out library)) continue;
-            path = candidate;
-            return true;
-        }
-        library = 0;
-        path = "";
-        return false;
-    }
+        Name => _library != 0 ? _library : throw new InvalidOperationException("Choose a driver with CudaLibrary.Use before calling it."),
+        NvrtcLibrary.Name => NvrtcLibrary.Handle,
+        _ => 0,
+    };
+
+    private static bool TryLoad(CudaDriverKind kind, List<string> tried, out nint library, out string path) =>
+        LibrarySearch.TryLoad(kind == CudaDriverKind.Nvidia ? DriverCandidates() : EmulatorCandidates(), tried, out library, out path);
 
     private static IEnumerable<string> DriverCandidates()
     {
@@ -130,9 +122,14 @@ public static class CudaLibrary
         string home = AppContext.BaseDirectory;
         yield return System.IO.Path.Combine(home, EmulatorFile);
         yield return System.IO.Path.Combine(home, "emulator", EmulatorFile);
-        for (DirectoryInfo? folder = new(home); folder is not null; folder = folder.Parent)
-            if (File.Exists(System.IO.Path.Combine(folder.FullName, "KernelContrast.sln")))
-                yield return System.IO.Path.Combine(folder.FullName, "build", "emulator", EmulatorFile);
+        foreach (string folder in CheckoutFolders()) yield return System.IO.Path.Combine(folder, "build", "emulator", EmulatorFile);
+    }
+
+    /// <summary>The checkout that the program was built in, if it was.</summary>
+    public static IEnumerable<string> CheckoutFolders()
+    {
+        for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
+            if (File.Exists(System.IO.Path.Combine(folder.FullName, "KernelContrast.sln"))) yield return folder.FullName;
     }
 
     private static CudaNotFoundException NotFound(CudaDriverKind kind, List<string> tried)

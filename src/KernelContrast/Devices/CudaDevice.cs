@@ -32,10 +32,11 @@ public sealed unsafe class CudaDevice : Device
         CudaException.Check(CudaDriver.cuDeviceTotalMem_v2(out nuint memory, device));
         ImageBytesGranted = (long)(memory / 4);
         CudaException.Check(CudaDriver.cuDriverGetVersion(out int version));
+        DriverVersion = (version / 1000, version % 1000 / 10);
         ComputeCapability = (Attribute(CudaDriver.ComputeCapabilityMajor), Attribute(CudaDriver.ComputeCapabilityMinor));
         SharedBytesPerBlock = Attribute(CudaDriver.MaxSharedMemoryPerBlockOptin);
         Description = kind == CudaDriverKind.Emulated ? $"{gpu} ({CudaLibrary.Path})"
-            : $"{gpu}, compute capability {ComputeCapability.Major}.{ComputeCapability.Minor}, {memory / (double)(1 << 30):F1} GiB, driver for CUDA {version / 1000}.{version % 1000 / 10}";
+            : $"{gpu}, compute capability {ComputeCapability.Major}.{ComputeCapability.Minor}, {memory / (double)(1 << 30):F1} GiB, driver for CUDA {DriverVersion.Major}.{DriverVersion.Minor}";
 
         _context = new CudaContextHandle(device);
         MakeCurrent();
@@ -74,6 +75,9 @@ public sealed unsafe class CudaDevice : Device
 
     /// <summary>The GPU's compute capability; 8.0 on the emulated driver.</summary>
     public (int Major, int Minor) ComputeCapability { get; }
+
+    /// <summary>The CUDA version that the driver supports.</summary>
+    public (int Major, int Minor) DriverVersion { get; }
 
     /// <summary>Shared memory a block can have, in bytes.</summary>
     public int SharedBytesPerBlock { get; }

@@ -1,0 +1,136 @@
+using System.Collections.Concurrent;
+using System.Globalization;
+using System.Text;
+using System.Text.RegularExpressions;
+using KernelContrast.Devices;
+using KernelContrast.Interop;
+
+namespace KernelContrast.Tests;
+
+/// <summary>
+/// Every kernel file compiles for GPUs, without spills, and <c>docs/kernel-resources.md</c> says what each kernel takes.
+/// </summary>
+[TestFixture]
+[Parallelizable(ParallelScope.Children)]
+internal sealed partial class KernelCompileTests
+{
+    /// <summary>Has the table written instead of compared: <c>./build.sh nvrtc --table</c>.</summary>
+    private const string WriteVariable = "KERNELCONTRAST_WRITE_KERNEL_RESOURCES";
+
+    private static readonly ConcurrentDictionary<(string Module, string Target), Lazy<IReadOnlyList<Resources>>> Compiled = new();
+
+    /// <summary>What ptxas says of a kernel.</summary>
+    private sealed record Resources(string Kernel, int Registers, int SharedBytes, int StackBytes, int SpillBytes);
+
+    private static IEnumerable<TestCaseData> Targets() =>
+        from module in KernelSources.Modules from target in TargetsOf(module) select new TestCaseData(module, target);
+
+    private static IEnumerable<string> TargetsOf(string module) =>
+        KernelCompiler.UsesArchitectureFeatures(KernelSources.Text(module)) ? ["sm_80", "sm_90", "sm_90a"] : ["sm_80", "sm_90"];
+
+    [TestCaseSource(nameof(Targets))]
+    public void Every_kernel_file_compiles_without_spills(string module, string target)
+    {
+        NvrtcForTests.Need();
+        IReadOnlyList<Resources> kernels = Compile(module, target);
+        string[] declared = [.. Declaration().Matches(KernelSources.Text(module)).Select(m => m.Groups[1].Value)];
+        Assert.That(declared, Is.Not.Empty);
+        Assert.That(kernels.Select(k => k.Kernel), Is.EquivalentTo(declared));
+        foreach (Resources kernel in kernels)
+            Assert.That(kernel.SpillBytes, Is.Zero, $"{kernel.Kernel} needs more than its {kernel.Registers} registers for {target} and spills");
+    }
+
+    [Test]
+    public void The_table_of_resources_is_up_to_date()
+    {
+        NvrtcForTests.Need();
+        string table = Table(), path = Path.Combine(CudaLibrary.CheckoutFolders().First(), "docs", "kernel-resources.md");
+        if (Environment.GetEnvironmentVariable(WriteVariable) == "1")
+        {
+            File.WriteAllText(path, table);
+            return;
+        }
+        if (NvrtcLibrary.Version != (12, 4)) Assert.Ignore($"The table is that of NVRTC 12.4; this is {NvrtcLibrary.Version}.");
+        string committed = File.Exists(path) ? File.ReadAllText(path) : "";
+        string[] now = table.Split('\n'), then = committed.Split('\n');
+        Assert.That(committed, Is.EqualTo(table),
+            $"docs/kernel-resources.md is out of date. Write it anew with ./build.sh nvrtc --table, look at what changed, and commit it. New lines: {string.Join("; ", now.Except(then).Take(5))}. Old lines: {string.Join("; ", then.Except(now).Take(5))}.");
+    }
+
+    [Test]
+    public void A_source_that_does_not_compile_is_an_error_with_the_log()
+    {
+        NvrtcForTests.Need();
+        Assert.That(() => Nvrtc.Compile("kernels/broken.cu", "#include \"common/prelude.cuh\"\nextern \"C\" __global__ void broken() { undeclared = 1; }",
+            KernelSources.Headers, ["--gpu-architecture=sm_80", "--std=c++17"], out _),
+            Throws.TypeOf<NvrtcException>().With.Message.Contains("kernels/broken.cu(2)").And.Message.Contains("undeclared"));
+    }
+
+    [Test]
+    public void Spills_are_seen()
+    {
+        NvrtcForTests.Need();
+        _ = Nvrtc.Compile("spill.cu", """
+            extern "C" __global__ void __launch_bounds__(1024) spill(float* y, const float* x)
+            {
+                float v[200];
+            #pragma unroll
+                for (int i = 0; i < 200; i++) v[i] = x[i * 1024 + threadIdx.x];
+                __syncthreads(); // nothing to order: the values must be kept
+            #pragma unroll
+                for (int i = 0; i < 200; i++) y[i * 1024 + threadIdx.x] = v[199 - i] * v[i];
+            }
+            """, [], ["--gpu-architecture=sm_80", "--ptxas-options=-v"], out string log);
+        Resources kernel = Parse(log).Single();
+        Assert.That(kernel.Kernel, Is.EqualTo("spill"));
+        Assert.That(kernel.SpillBytes, Is.Positive, log);
+    }
+
+    private static IReadOnlyList<Resources> Compile(string module, string target) => Compiled.GetOrAdd((module, target), key => new(() =>
+    {
+        _ = KernelCompiler.Compile(key.Module, key.Target, out string log, "--ptxas-options=-v");
+        return Parse(log);
+    })).Value;
+
+    private static List<Resources> Parse(string log) =>
+        [.. from match in Report().Matches(log)
+            let groups = match.Groups
+            select new Resources(groups["kernel"].Value, Number(groups["registers"]), Number(groups["shared"]), Number(groups["stack"]),
+                Number(groups["stores"]) + Number(groups["loads"]))];
+
+    private static int Number(Group group) => group.Success ? int.Parse(group.Value, CultureInfo.InvariantCulture) : 0;
+
+    private static string Table()
+    {
+        var text = new StringBuilder("""
+            # What each kernel takes of a GPU
+
+            Written by `./build.sh nvrtc --table`, kept true by a test: compiled by NVRTC 12.4 for sm_80 and sm_90. Registers are
+            per thread, shared memory (static) in bytes per block, stack in bytes per thread. A kernel that spills registers fails
+            its test, so there is no column for it.
+
+            | kernel | registers sm_80 | sm_90 | shared sm_80 | sm_90 | stack sm_80 | sm_90 |
+            |---|---:|---:|---:|---:|---:|---:|
+
+            """);
+        foreach (string module in KernelSources.Modules)
+        {
+            Dictionary<string, Resources> other = Compile(module, "sm_90").ToDictionary(k => k.Kernel);
+            foreach (Resources a in Compile(module, "sm_80").OrderBy(k => k.Kernel, StringComparer.Ordinal))
+            {
+                Resources b = other[a.Kernel];
+                text.Append(CultureInfo.InvariantCulture,
+                    $"| {module}: {a.Kernel} | {a.Registers} | {b.Registers} | {a.SharedBytes} | {b.SharedBytes} | {a.StackBytes} | {b.StackBytes} |\n");
+            }
+        }
+        return text.Replace("\r\n", "\n").ToString();
+    }
+
+    [GeneratedRegex(@"^[ \t]*extern ""C"" __global__ void (?:__launch_bounds__\([^)\n]*\) )?(\w+)\(", RegexOptions.Multiline)]
+    private static partial Regex Declaration();
+
+    // ptxas info : Compiling entry function 'x' for 'sm_80' … 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill
+    // loads … Used 12 registers, 384 bytes smem, 372 bytes cmem[0]
+    [GeneratedRegex(@"entry function '(?<kernel>\w+)' for.*?(?<stack>\d+) bytes stack frame, (?<stores>\d+) bytes spill stores, (?<loads>\d+) bytes spill loads.*?Used (?<registers>\d+) registers(?:[^\n]*?(?<shared>\d+) bytes smem)?", RegexOptions.Singleline)]
+    private static partial Regex Report();
+}
