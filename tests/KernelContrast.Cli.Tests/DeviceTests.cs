@@ -38,6 +38,11 @@ internal sealed class DeviceTests
     [Test]
     public void An_unknown_device_is_refused_with_the_known_ones() => Tool.Refuses(["gradcheck", "--op", "relu", "--device", "tpu"], "tpu", "cpu", "cuda-emulated");
 
+    [Test]
+    public void Cuda_without_a_driver_says_what_is_missing_and_how_to_get_it() =>
+        Tool.RunWith([("KERNELCONTRAST_CUDA_DRIVER", "/nowhere/libcuda.so.1")], "gradcheck", "--op", "relu", "--device", "cuda")
+            .WasRefused("cuda without a driver", "/nowhere/libcuda.so.1", "Install the driver", "cuda-emulated");
+
     [TestCase("0"), TestCase("-3"), TestCase("many")]
     public void A_wrong_number_of_threads_is_refused(string threads) => Tool.Refuses(["gradcheck", "--op", "relu", "--threads", threads], "--threads");
 }
