@@ -59,12 +59,12 @@ DEV void gemm_layouts(void* c, const bf16* a, const bf16* b, const float* bias, 
 }
 
 // Tiles of 64 x 64. Grid: the tiles of C, row by row.
-extern "C" __global__ void __launch_bounds__(128) gemm_bf16(void* __restrict__ c,           // [rows, columns] float or bf16
-                                                            const bf16* __restrict__ a,     // [rows, depth] or [depth, rows]
-                                                            const bf16* __restrict__ b,     // [depth, columns] or [columns, depth]
-                                                            const float* __restrict__ bias, // [columns] or null
-                                                            int rows, int columns, int depth, int transpose_a, int transpose_b,
-                                                            int relu, int c_is_bf16, int whole)
+extern "C" __global__ void __launch_bounds__(128, 2) gemm_bf16(void* __restrict__ c,           // [rows, columns] float or bf16
+                                                               const bf16* __restrict__ a,     // [rows, depth] or [depth, rows]
+                                                               const bf16* __restrict__ b,     // [depth, columns] or [columns, depth]
+                                                               const float* __restrict__ bias, // [columns] or null
+                                                               int rows, int columns, int depth, int transpose_a, int transpose_b,
+                                                               int relu, int c_is_bf16, int whole)
 {
     SHARED(bf16, stages, [bf16_tile::Tile<2, 4>::SharedElements]);
     const GemmSizes size = {rows, columns, depth, relu, c_is_bf16};

@@ -19,6 +19,12 @@ internal sealed partial class KernelCompileTests
 
     private static readonly ConcurrentDictionary<(string Module, string Target), Lazy<IReadOnlyList<Resources>>> Compiled = new();
 
+    /// <summary>
+    /// Bytes of spill stores and loads that are put up with: four registers kept outside the loop over the depth, in
+    /// exchange for a second block on the multiprocessor. A measurement on a GPU is to settle it.
+    /// </summary>
+    private static readonly Dictionary<string, int> Tolerated = new() { ["contrastive_statistics_tf32"] = 32, ["contrastive_statistics_bf16"] = 32 };
+
     /// <summary>What ptxas says of a kernel.</summary>
     private sealed record Resources(string Kernel, int Registers, int SharedBytes, int StackBytes, int SpillBytes);
 
@@ -37,7 +43,7 @@ internal sealed partial class KernelCompileTests
         Assert.That(declared, Is.Not.Empty);
         Assert.That(kernels.Select(k => k.Kernel), Is.EquivalentTo(declared));
         foreach (Resources kernel in kernels)
-            Assert.That(kernel.SpillBytes, Is.Zero, $"{kernel.Kernel} needs more than its {kernel.Registers} registers for {target} and spills");
+            Assert.That(kernel.SpillBytes, Is.AtMost(Tolerated.GetValueOrDefault(kernel.Kernel)), $"{kernel.Kernel} needs more than its {kernel.Registers} registers for {target} and spills");
     }
 
     [Test]
@@ -106,11 +112,11 @@ internal sealed partial class KernelCompileTests
             # What each kernel takes of a GPU
 
             Written by `./build.sh nvrtc --table`, kept true by a test: compiled by NVRTC 12.4 for sm_80 and sm_90. Registers are
-            per thread, shared memory (static) in bytes per block, stack in bytes per thread. A kernel that spills registers fails
-            its test, so there is no column for it.
+            per thread, shared memory (static) in bytes per block, stack and spills (stores and loads of registers) in bytes per
+            thread. A kernel that spills fails its test, unless the test names it and says why.
 
-            | kernel | registers sm_80 | sm_90 | shared sm_80 | sm_90 | stack sm_80 | sm_90 |
-            |---|---:|---:|---:|---:|---:|---:|
+            | kernel | registers sm_80 | sm_90 | shared sm_80 | sm_90 | stack sm_80 | sm_90 | spills sm_80 | sm_90 |
+            |---|---:|---:|---:|---:|---:|---:|---:|---:|
 
             """);
         foreach (string module in KernelSources.Modules)
@@ -120,7 +126,7 @@ internal sealed partial class KernelCompileTests
             {
                 Resources b = other[a.Kernel];
                 text.Append(CultureInfo.InvariantCulture,
-                    $"| {module}: {a.Kernel} | {a.Registers} | {b.Registers} | {a.SharedBytes} | {b.SharedBytes} | {a.StackBytes} | {b.StackBytes} |\n");
+                    $"| {module}: {a.Kernel} | {a.Registers} | {b.Registers} | {a.SharedBytes} | {b.SharedBytes} | {a.StackBytes} | {b.StackBytes} | {a.SpillBytes} | {b.SpillBytes} |\n");
             }
         }
         return text.Replace("\r\n", "\n").ToString();
