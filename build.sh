@@ -203,7 +203,7 @@ make_bundle() {
   cp -r data/mnist "$root/data"
   cp -r $NATIVE/libkernelcontrast_emulator.so $NATIVE/kernels "$root/build/emulator"
   if [ -d build/kernels ]; then cp -r build/kernels "$root/build"; fi
-  if [ -d bench/peers ]; then cp -r bench/peers "$root/bench"; fi
+  mkdir "$root/bench/peers" && cp bench/peers/*.py bench/peers/README.md "$root/bench/peers"
   cp bench/gpu-bundle/gpu-check.sh "$root"
   cp bench/gpu-bundle/README.md "$root/GPU.md"
   { git rev-parse --short HEAD 2>/dev/null || echo unknown; } >"$root/COMMIT"

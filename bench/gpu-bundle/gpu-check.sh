@@ -138,7 +138,7 @@ peers() {
   if [ $emulated = yes ]; then stage peers python3 bench/peers/run.py --help; return; fi
   python3 -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else 1)' 2>/dev/null ||
     { skip peers "python3 has no torch with CUDA"; return; }
-  stage peers python3 bench/peers/run.py --tool "$tool" --out "$out/peers.json"
+  stage peers python3 bench/peers/run.py --tool "$tool" --device "$device" --out "$out/peers.json"
 }
 
 echo "KernelContrast, commit $commit, on $device${gpu:+ ($gpu, driver $driver)}. Logs and report: $out/"

@@ -1,4 +1,4 @@
-using System.Diagnostics;
+using KernelContrast.Devices;
 
 namespace KernelContrast.Cli.Bench;
 
@@ -6,20 +6,28 @@ namespace KernelContrast.Cli.Bench;
 internal static class GemmRate
 {
     /// <summary>GFLOP/s of one product of two size × size matrices: the median of five, after a warm-up.</summary>
-    internal static double Measure(Device device, int size = 2048)
+    /// <exception cref="NotSupportedException">There is no product at this precision.</exception>
+    internal static double Measure(Device device, int size = 2048, Precision precision = Precision.Float32)
     {
-        using Tensor a = Tensor.RandomNormal(new(size, size), 1, device), b = Tensor.RandomNormal(new(size, size), 2, device);
+        using Autocast numbers = Autocast.To(precision);
+        using var unrecorded = new NoGrad();
+        DType type = precision == Precision.BFloat16 && device is CudaDevice ? DType.BFloat16 : DType.Float32;
+        using Tensor a = Factor(1), b = Factor(2);
+        using var timer = new DeviceTimer(device);
         Once();
-        double[] milliseconds = [.. Enumerable.Range(0, 5).Select(_ => Once()).Order()];
+        double[] milliseconds = [.. Enumerable.Range(0, 5).Select(_ => timer.Milliseconds(Once)).Order()];
         return 2.0 * size * size * size / milliseconds[2] / 1e6;
 
-        double Once()
+        void Once()
         {
-            device.Synchronize();
-            long start = Stopwatch.GetTimestamp();
             using Tensor c = Functional.MatMul(a, b);
-            device.Synchronize();
-            return Stopwatch.GetElapsedTime(start).TotalMilliseconds;
+        }
+
+        Tensor Factor(ulong seed)
+        {
+            Tensor x = Tensor.RandomNormal(new(size, size), seed, device);
+            if (type == DType.Float32) return x;
+            using (x) return x.To(type);
         }
     }
 }

@@ -9,6 +9,7 @@ internal static class BenchCommand
             "kernelcontrast bench loss nt-xent clip --rows 1024 4096 --plot time.png", "kernelcontrast bench kernels --device cuda --json kernels.json");
         verb.Subcommands.Add(LossBenchCommand.Create());
         verb.Subcommands.Add(KernelBenchCommand.Create());
+        verb.Subcommands.Add(FigureCommand.Create());
         return verb;
     }
 }
