@@ -105,6 +105,8 @@ internal sealed class CudaOpTests
         yield return Named("relu", x => Functional.Relu(x));
         yield return Named("gelu", x => Functional.Gelu(x));
         yield return Named("scale", x => Functional.Scale(x, -3));
+        yield return Named("exp", x => Functional.Exp(x));
+        yield return Named("clamp", x => Functional.Clamp(x, -1, 0.5f));
         yield return Named("add", x => Functional.Add(x, x));
         yield return Named("mul by channel", x => Functional.Mul(x, Functional.Slice(x, 0, 0, 1)));
         yield return Named("slice", x => Functional.Slice(x, 1, 0, 11));
