@@ -58,4 +58,30 @@ internal static class Check
     {
         if (!condition) throw new ArgumentException(message);
     }
+
+    /// <summary>The same for interpolated messages, which are formatted only when they are needed.</summary>
+    internal static void That(bool condition, [InterpolatedStringHandlerArgument(nameof(condition))] ref Message message)
+    {
+        if (!condition) throw new ArgumentException(message.Text);
+    }
+
+    [InterpolatedStringHandler]
+    internal ref struct Message
+    {
+        private DefaultInterpolatedStringHandler _text;
+
+        public Message(int literalLength, int formattedCount, bool condition, out bool isNeeded)
+        {
+            isNeeded = !condition;
+            if (isNeeded) _text = new(literalLength, formattedCount, System.Globalization.CultureInfo.InvariantCulture);
+        }
+
+        internal string Text => _text.ToStringAndClear();
+
+        public void AppendLiteral(string value) => _text.AppendLiteral(value);
+
+        public void AppendFormatted<T>(T value) => _text.AppendFormatted(value);
+
+        public void AppendFormatted<T>(T value, string? format) => _text.AppendFormatted(value, format);
+    }
 }

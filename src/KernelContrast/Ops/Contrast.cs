@@ -130,7 +130,8 @@ internal static class ContrastOp
             });
     }
 
-    private static Tensor Bytes(Device device, long bytes)
+    /// <summary>Uninitialised memory of at least so many bytes.</summary>
+    internal static Tensor Bytes(Device device, long bytes)
     {
         const int Row = 4096;
         return Tensor.Empty(new((int)((bytes + Row - 1) / Row), Row / sizeof(float)), device);

@@ -76,7 +76,7 @@ internal static unsafe class ContrastRows<T> where T : struct, ISimd<T>
     }
 
     /// <summary>To the nearest number of the format, as the GPU's conversions: bfloat16 ties to even, TF32 away from zero.</summary>
-    private static float Round(float value, Precision precision)
+    internal static float Round(float value, Precision precision)
     {
         if (!float.IsFinite(value)) return value;
         uint bits = BitConverter.SingleToUInt32Bits(value);
@@ -88,7 +88,7 @@ internal static unsafe class ContrastRows<T> where T : struct, ISimd<T>
     /// ‖h‖. In double, where no square of a float over- or underflows, unless float will do: the relative error of the
     /// norm shifts every logit of the row by as much of 1/τ.
     /// </summary>
-    private static double Norm(float* h, int dim, bool precise, ref bool isFloat)
+    internal static double Norm(float* h, int dim, bool precise, ref bool isFloat)
     {
         if (!precise)
         {
