@@ -37,6 +37,9 @@ public static unsafe partial class CudaDriver
     /// <summary>CUDA_ERROR_OUT_OF_MEMORY.</summary>
     public const int OutOfMemory = 2;
 
+    /// <summary>CUDA_ERROR_NOT_READY: the work asked about is not done yet.</summary>
+    public const int NotReady = 600;
+
     /// <summary>Initialises the driver; <paramref name="flags"/> is 0.</summary>
     [LibraryImport(CudaLibrary.Name)] public static partial int cuInit(uint flags);
 
@@ -67,6 +70,21 @@ public static unsafe partial class CudaDriver
     /// <summary>Makes a context current on the calling thread.</summary>
     [LibraryImport(CudaLibrary.Name)] public static partial int cuCtxSetCurrent(nint context);
 
+    /// <summary>The context that is current on the calling thread; 0 for none.</summary>
+    [LibraryImport(CudaLibrary.Name)] public static partial int cuCtxGetCurrent(out nint context);
+
+    /// <summary>The device of the current context.</summary>
+    [LibraryImport(CudaLibrary.Name)] public static partial int cuCtxGetDevice(out int device);
+
+    /// <summary>Creates a context of its own and makes it current. This library never does: it works in the primary context.</summary>
+    [LibraryImport(CudaLibrary.Name)] public static partial int cuCtxCreate_v2(out nint context, uint flags, int device);
+
+    /// <summary>Destroys a context and what is in it.</summary>
+    [LibraryImport(CudaLibrary.Name)] public static partial int cuCtxDestroy_v2(nint context);
+
+    /// <summary>Whether the device's primary context is there, without making it.</summary>
+    [LibraryImport(CudaLibrary.Name)] public static partial int cuDevicePrimaryCtxGetState(int device, out uint flags, out int active);
+
     /// <summary>Creates a stream.</summary>
     [LibraryImport(CudaLibrary.Name)] public static partial int cuStreamCreate(out nint stream, uint flags);
 
@@ -75,6 +93,12 @@ public static unsafe partial class CudaDriver
 
     /// <summary>Waits for a stream's work.</summary>
     [LibraryImport(CudaLibrary.Name)] public static partial int cuStreamSynchronize(nint stream);
+
+    /// <summary>0 when a stream's work is done, else <see cref="NotReady"/>.</summary>
+    [LibraryImport(CudaLibrary.Name)] public static partial int cuStreamQuery(nint stream);
+
+    /// <summary>What is issued to the stream from now on waits for the work before an event; the host does not. <paramref name="flags"/> is 0.</summary>
+    [LibraryImport(CudaLibrary.Name)] public static partial int cuStreamWaitEvent(nint stream, nint recorded, uint flags);
 
     /// <summary>Allocates device memory, 256-byte aligned.</summary>
     [LibraryImport(CudaLibrary.Name)] public static partial int cuMemAlloc_v2(out ulong address, nuint bytes);
@@ -99,6 +123,9 @@ public static unsafe partial class CudaDriver
 
     /// <summary>Waits for the work before an event; returns at once when it was never recorded.</summary>
     [LibraryImport(CudaLibrary.Name)] public static partial int cuEventSynchronize(nint recorded);
+
+    /// <summary>0 when the work before an event is done, or it was never recorded; else <see cref="NotReady"/>.</summary>
+    [LibraryImport(CudaLibrary.Name)] public static partial int cuEventQuery(nint recorded);
 
     /// <summary>Copies from the host.</summary>
     [LibraryImport(CudaLibrary.Name)] public static partial int cuMemcpyHtoDAsync_v2(ulong to, void* from, nuint bytes, nint stream);

@@ -8,14 +8,15 @@ public static unsafe partial class CudaDriver
     [LibraryImport(CudaLibrary.Name)] public static partial int cuEventElapsedTime(out float milliseconds, nint from, nint to);
 }
 
-/// <summary>An event that can be timed.</summary>
+/// <summary>An event.</summary>
 public sealed class CudaEventHandle : SafeHandle
 {
     /// <summary>Creates an event in the current context.</summary>
     /// <exception cref="CudaException">The driver refuses.</exception>
-    public CudaEventHandle() : base(0, ownsHandle: true)
+    /// <param name="timed">Whether its time is kept; one that only orders work is cheaper.</param>
+    public CudaEventHandle(bool timed = true) : base(0, ownsHandle: true)
     {
-        CudaException.Check(CudaDriver.cuEventCreate(out nint created, 0));
+        CudaException.Check(CudaDriver.cuEventCreate(out nint created, timed ? 0 : CudaDriver.EventDisableTiming));
         SetHandle(created);
     }
 

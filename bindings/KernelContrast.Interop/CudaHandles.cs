@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace KernelContrast.Interop;
 
-/// <summary>A reference to a device's primary context.</summary>
+/// <summary>A reference to a device's primary context, or a borrowed context.</summary>
 public sealed class CudaContextHandle : SafeHandle
 {
     private readonly int _device;
@@ -15,6 +15,9 @@ public sealed class CudaContextHandle : SafeHandle
         CudaException.Check(CudaDriver.cuDevicePrimaryCtxRetain(out nint context, device));
         SetHandle(context);
     }
+
+    /// <summary>Borrows a context that somebody else owns.</summary>
+    public CudaContextHandle(nint context) : base(0, ownsHandle: false) => SetHandle(context);
 
     /// <inheritdoc/>
     public override bool IsInvalid => handle == 0;

@@ -21,6 +21,8 @@ namespace
 std::atomic<bool> initialised{false};
 std::atomic<int> context_users{0};
 char context_object; // its address is the primary context's handle
+std::mutex contexts_guard;
+std::set<void*> contexts; // others; memory, streams and modules are shared by all
 thread_local void* current_context = nullptr;
 
 std::mutex streams_guard;
@@ -39,7 +41,8 @@ Result ready()
 bool is_stream(void* stream)
 {
     std::lock_guard lock(streams_guard);
-    return !stream || streams.count(stream) != 0;
+    // 0, CU_STREAM_LEGACY and CU_STREAM_PER_THREAD are there without being created.
+    return reinterpret_cast<uintptr_t>(stream) <= 2 || streams.count(stream) != 0;
 }
 }
 
@@ -132,8 +135,44 @@ KCE_API cuDevicePrimaryCtxReset_v2(int)
 KCE_API cuCtxSetCurrent(void* context)
 {
     if (!initialised) return NotInitialized;
-    if (context && context != &context_object) return error(InvalidContext, "not a context of the emulated driver");
+    std::lock_guard lock(contexts_guard);
+    if (context && context != &context_object && contexts.count(context) == 0) return error(InvalidContext, "not a context of the emulated driver");
     current_context = context;
+    return Success;
+}
+
+KCE_API cuCtxCreate_v2(void** context, unsigned, int device)
+{
+    if (!initialised) return NotInitialized;
+    if (device != 0) return InvalidDevice;
+    std::lock_guard lock(contexts_guard);
+    current_context = *context = new char;
+    contexts.insert(*context);
+    return Success;
+}
+
+KCE_API cuCtxDestroy_v2(void* context)
+{
+    std::lock_guard lock(contexts_guard);
+    if (contexts.erase(context) == 0) return error(InvalidContext, "cuCtxDestroy of a context that cuCtxCreate did not give");
+    if (current_context == context) current_context = nullptr;
+    delete static_cast<char*>(context);
+    return Success;
+}
+
+KCE_API cuCtxGetDevice(int* device)
+{
+    if (Result r = ready()) return r;
+    *device = 0;
+    return Success;
+}
+
+KCE_API cuDevicePrimaryCtxGetState(int device, unsigned* flags, int* active)
+{
+    if (!initialised) return NotInitialized;
+    if (device != 0) return InvalidDevice;
+    *flags = 0;
+    *active = context_users > 0;
     return Success;
 }
 
@@ -171,6 +210,12 @@ KCE_API cuStreamSynchronize(void* stream)
 {
     if (Result r = ready()) return r;
     return is_stream(stream) ? finish_copies() : error(InvalidHandle, "cuStreamSynchronize of an unknown stream");
+}
+
+KCE_API cuStreamQuery(void* stream)
+{
+    if (Result r = ready()) return r;
+    return is_stream(stream) ? Success : error(InvalidHandle, "cuStreamQuery of an unknown stream");
 }
 
 KCE_API cuGetErrorName(int code, const char** name)

@@ -17,6 +17,7 @@ namespace
 {
 struct Event
 {
+    bool timed = true;
     uint64_t last_copy = 0; // before it was recorded
     std::chrono::steady_clock::time_point at{}; // the clock's origin: never recorded
 };
@@ -100,12 +101,13 @@ KCE_API cuMemFreeHost(void* memory)
     return result;
 }
 
-KCE_API cuEventCreate(void** event, unsigned)
+KCE_API cuEventCreate(void** event, unsigned flags)
 {
+    constexpr unsigned DisableTiming = 2;
     if (Result r = ready()) return r;
     std::lock_guard lock(guard);
     *event = new char;
-    events[*event] = {};
+    events[*event] = {(flags & DisableTiming) == 0};
     return Success;
 }
 
@@ -124,7 +126,7 @@ KCE_API cuEventRecord(void* event, void* stream)
     std::lock_guard lock(guard);
     auto found = events.find(event);
     if (found == events.end()) return error(InvalidHandle, "cuEventRecord of an unknown event");
-    found->second = {copies, std::chrono::steady_clock::now()};
+    found->second = {found->second.timed, copies, std::chrono::steady_clock::now()};
     return Success;
 }
 
@@ -136,6 +138,23 @@ KCE_API cuEventSynchronize(void* event)
     return found == events.end() ? error(InvalidHandle, "cuEventSynchronize of an unknown event") : finish(found->second.last_copy);
 }
 
+// Work runs where it is issued, so what is behind an event is done and what waits for it need not.
+KCE_API cuEventQuery(void* event)
+{
+    if (Result r = ready()) return r;
+    std::lock_guard lock(guard);
+    return events.count(event) != 0 ? Success : error(InvalidHandle, "cuEventQuery of an unknown event");
+}
+
+KCE_API cuStreamWaitEvent(void* stream, void* event, unsigned flags)
+{
+    if (Result r = ready()) return r;
+    if (flags != 0) return error(InvalidValue, "cuStreamWaitEvent takes no flags");
+    if (!is_stream(stream)) return error(InvalidHandle, "cuStreamWaitEvent on an unknown stream");
+    std::lock_guard lock(guard);
+    return events.count(event) != 0 ? Success : error(InvalidHandle, "cuStreamWaitEvent of an unknown event");
+}
+
 KCE_API cuEventElapsedTime(float* milliseconds, void* from, void* to)
 {
     if (Result r = ready()) return r;
@@ -144,6 +163,7 @@ KCE_API cuEventElapsedTime(float* milliseconds, void* from, void* to)
     const std::chrono::steady_clock::time_point never{};
     if (start == events.end() || end == events.end() || start->second.at == never || end->second.at == never)
         return error(InvalidHandle, "cuEventElapsedTime of an event that was not recorded");
+    if (!start->second.timed || !end->second.timed) return error(InvalidHandle, "cuEventElapsedTime of an event that was created without timing");
     *milliseconds = std::chrono::duration<float, std::milli>(end->second.at - start->second.at).count();
     return Success;
 }

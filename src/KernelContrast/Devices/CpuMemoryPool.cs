@@ -14,7 +14,7 @@ internal sealed unsafe class CpuMemoryPool
 
     private readonly Lock _lock = new();
     private readonly Dictionary<long, Stack<nint>> _free = [];
-    private long _live, _pooled, _peak;
+    private long _live, _pooled, _peak, _requests, _allocations;
 
     /// <summary>
     /// Fills fresh memory with NaN and checks a guard region before and after every block when it is returned. The op
@@ -24,7 +24,7 @@ internal sealed unsafe class CpuMemoryPool
 
     internal MemoryStatistics Statistics
     {
-        get { lock (_lock) return new(_live, _pooled, _peak); }
+        get { lock (_lock) return new(_live, _pooled, _peak, _requests, _allocations); }
     }
 
     internal nint Rent(long bytes)
@@ -35,6 +35,8 @@ internal sealed unsafe class CpuMemoryPool
         lock (_lock)
         {
             if (_free.TryGetValue(size, out Stack<nint>? stack) && stack.TryPop(out block)) _pooled -= size;
+            else _allocations++;
+            _requests++;
             _live += size;
             _peak = Math.Max(_peak, _live);
         }

@@ -6,22 +6,30 @@ namespace KernelContrast.Devices;
 /// <summary>
 /// A GPU through the CUDA driver API, or the emulated driver in its place. Works in the device's primary context, on a
 /// stream of its own: memory, copies and kernels all go through that one stream, so they happen in the order of the
-/// calls.
+/// calls. <see cref="FromContext"/> works in another context and on another stream.
 /// </summary>
-public sealed unsafe class CudaDevice : Device
+public sealed unsafe partial class CudaDevice : Device
 {
     private static readonly Lock OpenGuard = new();
     private static readonly Dictionary<string, CudaDevice> Opened = [];
 
     private readonly CudaContextHandle _context;
-    private readonly CudaStreamHandle _stream;
     private readonly CudaMemoryPool _pool;
     private readonly KernelLibrary _kernels;
     private readonly CudaStaging _staging;
 
-    private CudaDevice(CudaDriverKind kind, int ordinal) : base(NameOf(kind, ordinal))
+    private readonly bool _isForeign;
+    private bool _isDisposed;
+
+    /// <param name="kind">Whose driver.</param>
+    /// <param name="ordinal">Which of its devices.</param>
+    /// <param name="context">A context to borrow; 0: the primary one.</param>
+    /// <param name="stream">A stream to borrow; 0: one of its own.</param>
+    private CudaDevice(CudaDriverKind kind, int ordinal, nint context = 0, nint stream = 0)
+        : base(context == 0 ? NameOf(kind, ordinal) : $"{NameOf(kind, ordinal)} in context {context:x}{(stream == 0 ? "" : $" on stream {stream:x}")}")
     {
         Kind = kind;
+        _isForeign = context != 0;
         CudaException.Check(CudaDriver.cuDeviceGetCount(out int count));
         if (ordinal >= count)
             throw new ArgumentException($"There is no device '{Name}': the driver has {count} GPU{(count == 1 ? "" : "s")}, counted from 0.");
@@ -38,9 +46,9 @@ public sealed unsafe class CudaDevice : Device
         Description = kind == CudaDriverKind.Emulated ? $"{gpu} ({CudaLibrary.Path})"
             : $"{gpu}, compute capability {ComputeCapability.Major}.{ComputeCapability.Minor}, {memory / (double)(1 << 30):F1} GiB, driver for CUDA {DriverVersion.Major}.{DriverVersion.Minor}";
 
-        _context = new CudaContextHandle(device);
+        _context = context == 0 ? new CudaContextHandle(device) : new CudaContextHandle(context);
         MakeCurrent();
-        _stream = new CudaStreamHandle();
+        MainStream = new(this, stream == 0 ? new CudaStreamHandle() : new CudaStreamHandle(stream));
         _pool = new CudaMemoryPool(this);
         _kernels = new KernelLibrary(this);
         _staging = new CudaStaging(this);
@@ -82,10 +90,13 @@ public sealed unsafe class CudaDevice : Device
     /// <summary>Shared memory a block can have, in bytes.</summary>
     public int SharedBytesPerBlock { get; }
 
-    /// <summary>The CUstream every op of this device is issued to.</summary>
-    public nint Stream => _stream.DangerousGetHandle();
+    /// <summary>The stream every op of this device is issued to.</summary>
+    public CudaStream MainStream { get; }
 
-    /// <summary>The device's primary CUcontext.</summary>
+    /// <summary>The CUstream of <see cref="MainStream"/>.</summary>
+    public nint Stream => MainStream.Handle;
+
+    /// <summary>The CUcontext it works in: the device's primary one, unless <see cref="FromContext"/> was given another. It is made current on every thread that calls an op.</summary>
     public nint Context => _context.DangerousGetHandle();
 
     internal KernelLibrary Kernels => _kernels;
@@ -118,7 +129,11 @@ public sealed unsafe class CudaDevice : Device
     }
 
     /// <summary>Before every driver call: contexts are current per thread, and other libraries change them too.</summary>
-    internal void MakeCurrent() => CudaException.Check(CudaDriver.cuCtxSetCurrent(Context));
+    internal void MakeCurrent()
+    {
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        CudaException.Check(CudaDriver.cuCtxSetCurrent(Context));
+    }
 
     internal override bool ComputesInBFloat16 => true;
 

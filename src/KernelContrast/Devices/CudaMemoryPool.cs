@@ -12,7 +12,8 @@ internal sealed class CudaMemoryPool(CudaDevice device)
 
     private readonly Lock _lock = new();
     private readonly Dictionary<long, Stack<nint>> _free = [];
-    private long _live, _pooled, _peak;
+    private long _live, _pooled, _peak, _requests, _allocations;
+    private bool _closed;
 
     /// <summary>
     /// Gives every buffer an allocation of its own and exact size, so that the emulated driver and compute-sanitizer see
@@ -22,7 +23,7 @@ internal sealed class CudaMemoryPool(CudaDevice device)
 
     internal MemoryStatistics Statistics
     {
-        get { lock (_lock) return new(_live, _pooled, _peak); }
+        get { lock (_lock) return new(_live, _pooled, _peak, _requests, _allocations); }
     }
 
     /// <param name="bytes">Bytes asked for.</param>
@@ -40,6 +41,7 @@ internal sealed class CudaMemoryPool(CudaDevice device)
         if (pointer == 0) pointer = AllocateOrTrim(size);
         lock (_lock)
         {
+            _requests++;
             _live += size;
             _peak = Math.Max(_peak, _live);
         }
@@ -69,6 +71,13 @@ internal sealed class CudaMemoryPool(CudaDevice device)
         lock (_lock) _peak = _live;
     }
 
+    /// <summary>Frees what is pooled; what is returned later is left to the context.</summary>
+    internal void Close()
+    {
+        Trim();
+        lock (_lock) _closed = true;
+    }
+
     internal void Trim()
     {
         lock (_lock)
@@ -93,13 +102,14 @@ internal sealed class CudaMemoryPool(CudaDevice device)
                     $"{device} has no {size:N0} bytes left; {Statistics.LiveBytes:N0} bytes are in use by tensors. Use a smaller batch or dispose tensors earlier (TensorScope).");
         }
         CudaException.Check(result, "cuMemAlloc");
+        lock (_lock) _allocations++;
         return (nint)address;
     }
 
     // A device that failed cannot free any more, and says so at the next call that can report it.
     private void Free(nint pointer)
     {
-        if (CudaDriver.cuCtxSetCurrent(device.Context) == 0) _ = CudaDriver.cuMemFree_v2((ulong)pointer);
+        if (!_closed && CudaDriver.cuCtxSetCurrent(device.Context) == 0) _ = CudaDriver.cuMemFree_v2((ulong)pointer);
     }
 
     /// <summary>Rounds up to a multiple of 1/8 of the power of two below, and to 256 bytes.</summary>

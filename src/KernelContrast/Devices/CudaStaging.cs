@@ -6,7 +6,7 @@ namespace KernelContrast.Devices;
 /// Pinned host memory that copies to the device go through, so that nobody waits for them: a copy from other memory may
 /// wait for the whole stream. A ring of slots, each free again once the event behind its last copy has come.
 /// </summary>
-internal sealed unsafe class CudaStaging(CudaDevice device)
+internal sealed unsafe class CudaStaging(CudaDevice device) : IDisposable
 {
     private const int SlotCount = 16;
 
@@ -31,6 +31,13 @@ internal sealed unsafe class CudaStaging(CudaDevice device)
                 CudaException.Check(CudaDriver.cuMemcpyHtoDAsync_v2(destination + (ulong)start, slot.Memory, (nuint)part.Length, device.Stream));
                 CudaException.Check(CudaDriver.cuEventRecord(slot.Event, device.Stream));
             }
+    }
+
+    /// <summary>Frees the slots, once their copies are done.</summary>
+    public void Dispose()
+    {
+        lock (_lock)
+            foreach (ref Slot slot in _slots.AsSpan()) slot.Free();
     }
 
     private struct Slot
@@ -58,6 +65,13 @@ internal sealed unsafe class CudaStaging(CudaDevice device)
             CudaException.Check(CudaDriver.cuMemHostAlloc(out void* memory, (nuint)room, 0), "pinned memory");
             Memory = memory;
             _bytes = room;
+        }
+
+        internal void Free()
+        {
+            if (Event != 0) _ = CudaDriver.cuEventDestroy_v2(Event);
+            if (Memory != null) _ = CudaDriver.cuMemFreeHost(Memory);
+            this = default;
         }
     }
 }

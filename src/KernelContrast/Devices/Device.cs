@@ -69,8 +69,10 @@ public abstract partial class Device
     public override string ToString() => Name;
 }
 
-/// <summary>What a device's memory pool holds.</summary>
+/// <summary>What a device's memory pool holds, and what it was asked for since the device was opened.</summary>
 /// <param name="LiveBytes">Bytes in use by tensors and saved activations.</param>
 /// <param name="PooledBytes">Bytes kept for reuse.</param>
 /// <param name="PeakLiveBytes">The most bytes that were in use at once.</param>
-public readonly record struct MemoryStatistics(long LiveBytes, long PooledBytes, long PeakLiveBytes);
+/// <param name="Requests">How often memory was asked for.</param>
+/// <param name="Allocations">How often the driver, on the CPU the system, had to give some: the other requests were met from the pool.</param>
+public readonly record struct MemoryStatistics(long LiveBytes, long PooledBytes, long PeakLiveBytes, long Requests, long Allocations);

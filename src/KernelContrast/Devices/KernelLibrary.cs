@@ -3,7 +3,7 @@ using KernelContrast.Interop;
 namespace KernelContrast.Devices;
 
 /// <summary>The kernel modules and functions loaded on one device.</summary>
-internal sealed class KernelLibrary(CudaDevice device)
+internal sealed class KernelLibrary(CudaDevice device) : IDisposable
 {
     private readonly Lock _lock = new();
     private readonly Dictionary<string, CudaModuleHandle> _modules = [];
@@ -19,10 +19,19 @@ internal sealed class KernelLibrary(CudaDevice device)
             {
                 if (field == value) return;
                 field = value;
-                _functions = new CudaFunction?[64];
-                foreach (CudaModuleHandle module in _modules.Values) module.Dispose();
-                _modules.Clear();
+                Dispose();
             }
+        }
+    }
+
+    /// <summary>Unloads the modules; those that are used again are loaded again.</summary>
+    public void Dispose()
+    {
+        lock (_lock)
+        {
+            _functions = new CudaFunction?[64];
+            foreach (CudaModuleHandle module in _modules.Values) module.Dispose();
+            _modules.Clear();
         }
     }
 

@@ -179,6 +179,7 @@ internal static class ContrastOp
         if (call.Kind == LossKind.Moco) CheckMatrix(call.Positives, "positives", call.Dim);
         if (call.Loss == 0 || call.Saved == 0 || call.Workspace == 0)
             throw new ArgumentException($"{op}: set Loss, Saved and Workspace to memory of the device before Forward.");
+        CheckAddresses(call);
 
         void CheckMatrix(DeviceMatrix matrix, string name, int dim)
         {
@@ -193,6 +194,7 @@ internal static class ContrastOp
         string op = NameOf(call.Kind);
         if (call.GradLoss == 0 || call.Saved == 0 || call.Workspace == 0)
             throw new ArgumentException($"{op}: set GradLoss, Saved and Workspace to memory of the device before Backward.");
+        CheckAddresses(call);
         if (call.GradKeys.Pointer != 0 && (call.IsWithinBatch || call.Kind == LossKind.Moco))
             throw new ArgumentException($"{op}: there is no gradient for keys; leave GradKeys empty.");
         if (call.GradBias != 0 && call.Kind != LossKind.SigLip)
@@ -200,6 +202,38 @@ internal static class ContrastOp
         foreach (DeviceMatrix gradient in (ReadOnlySpan<DeviceMatrix>)[call.GradEmbeddings, call.GradKeys])
             if (gradient.Pointer != 0 && (gradient.RowStride < call.Dim || gradient.Type != DType.Float32))
                 throw new ArgumentException($"{op}: a gradient is of {gradient.Type} with a row stride of {gradient.RowStride}, expected Float32 and {call.Dim} or more.");
+    }
+
+    /// <summary>Addresses are the caller's, and a misaligned one would end a GPU's context, or make sums of other values.</summary>
+    private static void CheckAddresses(in LossCall call)
+    {
+        Matrix(call, call.Embeddings, nameof(call.Embeddings));
+        Matrix(call, call.Keys, nameof(call.Keys));
+        Matrix(call, call.Positives, nameof(call.Positives));
+        Matrix(call, call.GradEmbeddings, nameof(call.GradEmbeddings));
+        Matrix(call, call.GradKeys, nameof(call.GradKeys));
+        Aligned(call, call.Labels, 4, nameof(call.Labels));
+        Aligned(call, call.Loss, 4, nameof(call.Loss));
+        Aligned(call, call.GradLoss, 4, nameof(call.GradLoss));
+        Aligned(call, call.TemperatureAt, 4, nameof(call.TemperatureAt));
+        Aligned(call, call.BiasAt, 4, nameof(call.BiasAt));
+        Aligned(call, call.GradTemperature, 4, nameof(call.GradTemperature));
+        Aligned(call, call.GradBias, 4, nameof(call.GradBias));
+        Aligned(call, call.Saved, 64, nameof(call.Saved));
+        Aligned(call, call.Workspace, 64, nameof(call.Workspace));
+
+        static void Matrix(in LossCall call, DeviceMatrix matrix, string name)
+        {
+            if (matrix.Pointer != 0 && !matrix.Type.IsFloat())
+                throw new ArgumentException($"{NameOf(call.Kind)}: {name} are of {matrix.Type}, expected Float32 or BFloat16.");
+            Aligned(call, matrix.Pointer, matrix.Type.Size(), name);
+        }
+
+        static void Aligned(in LossCall call, nint address, int bytes, string name)
+        {
+            if (address % bytes != 0)
+                throw new ArgumentException($"{NameOf(call.Kind)}: {name} are at {address:x}, expected a multiple of {bytes}.");
+        }
     }
 
     internal static void CheckArguments(in LossCall call)
