@@ -82,6 +82,7 @@ internal sealed class CudaInteropTests
         {
             Assert.That((nint)Cuda.Memory.LiveBytes, Is.EqualTo(live), "no memory of ours");
             Assert.That(Cuda.AddressOf(x), Is.EqualTo(foreign.Address));
+            Assert.That(x.Buffer.IsExclusive, Is.False, "so that no op overwrites it or takes it for its own");
             using Tensor ones = Tensor.Full(new(3, 4), 1.5f, Cuda);
             x.CopyFrom(ones);
             using Tensor y = Functional.Relu(x);
