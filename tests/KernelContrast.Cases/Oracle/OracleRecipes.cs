@@ -20,7 +20,11 @@ public static class OracleRecipes
         // In evaluation mode: with 16 values per channel in its last stages, training amplifies rounding so much that
         // libtorch's own float32 and float64 gradients differ by a third.
         ["resnet50"] = () => Network(ResNetConfig.ResNet50() with { Classes = 10 }, ResNet50Images, training: false),
-    };
+    }.Concat(LossRecipes.All.Select(l => KeyValuePair.Create("loss " + l.Key, l.Value))).ToDictionary();
+
+    /// <summary>Each recipe with how far ours may be from libtorch's, as <see cref="OracleFixtures.Difference"/> takes it.</summary>
+    public static IEnumerable<object[]> Tolerances() =>
+        All.Keys.Select(recipe => new object[] { recipe, recipe switch { "resnet18" => 2e-3, "resnet50" => 5e-3, _ => 1e-5 } });
 
     public const double AdamWRate = 0.01, AdamWDecay = 0.1, SgdRate = 0.05, SgdMomentum = 0.9, SgdDecay = 0.01;
     public const int OptimizerSteps = 5, OptimizerSize = 37, GradientSamples = 8;
