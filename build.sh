@@ -201,7 +201,7 @@ make_bundle() {
   rm -rf "$root/bin/emulator" "$root"/bin/*.pdb "$root"/bin/*.xml "$root"/bin/libmscordbi.so "$root"/bin/libmscordaccore.so "$root"/bin/createdump
   cp -r kernels README.md LICENSE KernelContrast.sln docs "$root"
   cp -r data/mnist "$root/data"
-  cp -r $NATIVE/libkernelcontrast_emulator.so $NATIVE/kernels "$root/build/emulator"
+  cp -r $NATIVE/libkernelcontrast_*.so $NATIVE/kernels "$root/build/emulator"
   if [ -d build/kernels ]; then cp -r build/kernels "$root/build"; fi
   mkdir "$root/bench/peers" && cp bench/peers/*.py bench/peers/README.md "$root/bench/peers"
   cp bench/gpu-bundle/gpu-check.sh "$root"

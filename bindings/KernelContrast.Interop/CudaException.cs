@@ -29,15 +29,17 @@ public sealed class CudaException : Exception
     {
         string name = CudaDriver.cuGetErrorName(result, out byte* text) == 0 ? Marshal.PtrToStringUTF8((nint)text)! : $"CUDA error {result}";
         string description = CudaDriver.cuGetErrorString(result, out text) == 0 ? Marshal.PtrToStringUTF8((nint)text)! : "unknown error";
-        string detail = "";
-        if (CudaLibrary.Kind == CudaDriverKind.Emulated)
-        {
-            Span<byte> buffer = stackalloc byte[1024];
-            int length;
-            fixed (byte* p = buffer) length = CudaDriver.kceErrorDetail(p, buffer.Length);
-            if (length > 0) detail = ": " + Encoding.UTF8.GetString(buffer[..Math.Min(length, buffer.Length - 1)]);
-        }
         int parenthesis = work.IndexOf('(');
-        throw new CudaException(result, $"{(parenthesis > 0 ? work[(work.LastIndexOf('.', parenthesis) + 1)..parenthesis] : work)}: {name}, {description}{detail}.");
+        throw new CudaException(result, $"{(parenthesis > 0 ? work[(work.LastIndexOf('.', parenthesis) + 1)..parenthesis] : work)}: {name}, {description}{EmulatorDetail()}.");
+    }
+
+    /// <summary>": " and what the emulated driver, or a library for tests on it, says of its last error; empty on NVIDIA's.</summary>
+    internal static unsafe string EmulatorDetail()
+    {
+        if (CudaLibrary.Kind != CudaDriverKind.Emulated) return "";
+        Span<byte> buffer = stackalloc byte[1024];
+        int length;
+        fixed (byte* p = buffer) length = CudaDriver.kceErrorDetail(p, buffer.Length);
+        return length > 0 ? ": " + Encoding.UTF8.GetString(buffer[..Math.Min(length, buffer.Length - 1)]) : "";
     }
 }

@@ -17,7 +17,7 @@ internal sealed class KernelBenchTests
         JsonElement root = json.RootElement, ceilings = root.GetProperty("ceilings");
         Assert.That(root.GetProperty("measured").GetBoolean(), Is.False);
         Assert.That(root.GetProperty("description").GetString(), Does.Contain("Emulated"));
-        foreach (JsonProperty ceiling in ceilings.EnumerateObject()) Assert.That(ceiling.Value.GetDouble(), Is.GreaterThan(0), ceiling.Name);
+        foreach (JsonProperty ceiling in ceilings.EnumerateObject().Where(c => c.Value.ValueKind == JsonValueKind.Number)) Assert.That(ceiling.Value.GetDouble(), Is.GreaterThan(0), ceiling.Name);
         JsonElement[] rows = [.. root.GetProperty("rows").EnumerateArray()];
         Assert.That(rows.Select(r => r.GetProperty("family").GetString()).Distinct(),
             Is.SupersetOf(new[] { "augment", "batch-norm", "conv", "cosine", "gemm", "nt-xent", "optim", "softmax" }));
@@ -35,7 +35,26 @@ internal sealed class KernelBenchTests
         }
         Assert.That(rows.Count(r => r.TryGetProperty("error", out _)), Is.GreaterThanOrEqualTo(5));
         Assert.That(rows.Where(r => r.GetProperty("family").GetString() == "nt-xent"), Has.All.Matches<JsonElement>(r => r.TryGetProperty("gemmEquivalents", out _)));
-        Assert.That(run.Output.TrimEnd().Split('\n'), Has.Length.EqualTo(3 + rows.Length));
+        Assert.That(run.Output.TrimEnd().Split('\n'), Has.Length.EqualTo(4 + rows.Length));
+    }
+
+    [Test]
+    public void The_ceiling_of_cuBLASLt_is_shown_or_why_there_is_none()
+    {
+        string[] call = ["bench", "kernels", "softmax", "--tiny", "--device", "cuda-emulated"];
+        Assert.That(Line(Tool.Run(call)), Is.EqualTo("cuBLASLt: switched off"));
+        Assert.That(Line(Tool.RunWith([("KERNELCONTRAST_VENDOR_LIBRARIES", "on"), ("KERNELCONTRAST_CUBLASLT", "/nowhere/libcublasLt.so.12")], call)),
+            Does.StartWith("cuBLASLt: No cuBLASLt: could not load /nowhere/libcublasLt.so.12.").And.Contain("KERNELCONTRAST_CUBLASLT"));
+        string library = Path.Combine(Interop.CudaLibrary.CheckoutFolders().First(), "build", "emulator", "libkernelcontrast_cublaslt.so");
+        Assert.That(Line(Tool.RunWith([("KERNELCONTRAST_VENDOR_LIBRARIES", "on"), ("KERNELCONTRAST_CUBLASLT", library)], call)),
+            Does.Match(@"^cuBLASLt: the same product \d+ GFLOP/s in f32, \d+ in bf16; cuBLASLt 12\.0\.0 "));
+        Tool.RunWith([("KERNELCONTRAST_VENDOR_LIBRARIES", "yes")], call).WasRefused("a wrong setting", "KERNELCONTRAST_VENDOR_LIBRARIES", "'on'", "yes");
+
+        static string Line(Tool run)
+        {
+            Assert.That(run.ExitCode, Is.Zero, run.Error);
+            return run.Output.Split('\n')[2];
+        }
     }
 
     [Test]
@@ -43,7 +62,7 @@ internal sealed class KernelBenchTests
     {
         Tool run = Tool.Run("bench", "kernels", "softmax", "--tiny", "--device", "cuda-emulated");
         Assert.That(run.ExitCode, Is.Zero, run.Error);
-        Assert.That(run.Output.TrimEnd().Split('\n')[3..], Has.Length.EqualTo(1).And.All.StartWith("softmax"));
+        Assert.That(run.Output.TrimEnd().Split('\n')[4..], Has.Length.EqualTo(1).And.All.StartWith("softmax"));
     }
 
     [Test]

@@ -29,11 +29,14 @@ internal static class KernelBench
         bool measures = cuda.Kind == Interop.CudaDriverKind.Nvidia;
         if (!measures) Terminal.Note("On the emulated driver: not a measurement.");
         using var timer = new DeviceTimer(device);
-        Ceilings ceilings = MeasureCeilings(device, timer, tiny, seconds);
+        bool vendor = cuda.UsesVendorLibraries;
+        Ceilings ceilings = MeasureCeilings(cuda, timer, tiny, seconds);
+        cuda.UsesVendorLibraries = false; // the rows are our kernels'
         var results = new List<KernelTiming>();
         foreach (KernelRow row in Sources.SelectMany(s => s.Rows(tiny)).Where(r => families.Length == 0 || families.Contains(r.Family)))
             results.Add(Measure(row, device, timer, ceilings, tiny, seconds));
         var report = new KernelReport(device.Name, device.Description, DateTime.UtcNow.ToString("yyyy-MM-dd HH:mm 'UTC'", CultureInfo.InvariantCulture), Commit, measures, ceilings, results);
+        cuda.UsesVendorLibraries = vendor;
         Print(report);
         if (json is not null) AtomicFile.Write(json, stream => JsonSerializer.Serialize(stream, report, KernelBenchJson.Default.KernelReport));
     }
@@ -57,12 +60,21 @@ internal static class KernelBench
     private static string Commit { get; } =
         typeof(KernelBench).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion.Split('+')[^1];
 
-    private static Ceilings MeasureCeilings(Device device, DeviceTimer timer, bool tiny, double seconds)
+    private static Ceilings MeasureCeilings(CudaDevice device, DeviceTimer timer, bool tiny, double seconds)
     {
         using var work = new DeviceCeilings(device, tiny ? 1 << 16 : 1L << 30, blocks: tiny ? 2 : 4096, repeats: tiny ? 8 : 4096);
         double copy = Best(work.Copy), exponentials = Best(work.Exponentiate), launch = Best(work.Launch);
         int size = tiny ? 64 : 8192;
-        return new(2 * work.CopyBytes / copy / 1e6, Product(Precision.Float32), Product(Precision.BFloat16), work.ExponentialCount / exponentials / 1e6, launch * 1e3, size);
+        string libraries = device.VendorLibraries;
+        double? vendorF32 = null, vendorBf16 = null;
+        if (device.UsesVendorLibraries && device.HasVendorProducts) (vendorF32, vendorBf16) = (Product(Precision.Float32), Product(Precision.BFloat16));
+        device.UsesVendorLibraries = false;
+        return new(2 * work.CopyBytes / copy / 1e6, Product(Precision.Float32), Product(Precision.BFloat16), work.ExponentialCount / exponentials / 1e6, launch * 1e3, size)
+        {
+            VendorLibraries = libraries,
+            CublasLtF32Gflops = vendorF32,
+            CublasLtBf16Gflops = vendorBf16,
+        };
 
         double Best(Action run) => Repeat(timer, run, cold: false, tiny, seconds).Median;
 
@@ -89,7 +101,7 @@ internal static class KernelBench
         device.Synchronize();
         long extra = device.Memory.PeakLiveBytes - before;
         Timing hot = Repeat(timer, work.Run, cold: false, tiny, seconds), cold = Repeat(timer, work.Run, cold: true, tiny, seconds);
-        double rate = row.Precision == "bf16" ? ceilings.GemmBf16Gflops : ceilings.GemmF32Gflops;
+        double rate = row.Precision == "bf16" ? Math.Max(ceilings.GemmBf16Gflops, ceilings.CublasLtBf16Gflops ?? 0) : Math.Max(ceilings.GemmF32Gflops, ceilings.CublasLtF32Gflops ?? 0);
         double floor = Math.Max(row.Bytes / ceilings.CopyGBs, Math.Max(row.Flops / rate, row.Exponentials / ceilings.ExponentialsG)) / 1e6;
         return new(row.Family, row.Item, row.Precision, hot, cold, row.Bytes, row.Flops, floor, 100 * floor / hot.Median, extra,
             row.GemmFlops == 0 ? null : hot.Median * rate * 1e6 / row.GemmFlops, work.Error() is { } error && double.IsFinite(error) ? error : null);
@@ -116,6 +128,7 @@ internal static class KernelBench
         Ceilings c = report.Ceilings;
         Terminal.Line(Invariant($"Ceilings of this run: copy {c.CopyGBs:F0} GB/s; our product of {c.GemmSize}³ {c.GemmF32Gflops:F0} GFLOP/s in f32, {c.GemmBf16Gflops:F0} in bf16; ")
             + Invariant($"{c.ExponentialsG:F0} G exponentials/s; an empty launch {c.EmptyLaunchMicroseconds:F1} µs"));
+        Terminal.Line("cuBLASLt: " + (c.CublasLtF32Gflops is { } f32 ? Invariant($"the same product {f32:F0} GFLOP/s in f32, {c.CublasLtBf16Gflops:F0} in bf16; {c.VendorLibraries}") : c.VendorLibraries));
         Terminal.Table(["family", "item", "numbers", "hot ms", "p20", "p80", "cold ms", "GB/s", "GFLOP/s", "% of floor", "GEMM-eq.", "extra MiB", "error"], [.. report.Rows.Select(r => new[]
         {
             r.Family, r.Item, r.Precision, Number(r.Hot.Median), Number(r.Hot.P20), Number(r.Hot.P80), Number(r.Cold.Median), Invariant($"{r.Bytes / r.Hot.Median / 1e6:F0}"),
@@ -131,12 +144,22 @@ internal static class KernelBench
 
 /// <summary>What bounds every row, measured in the same run.</summary>
 /// <param name="CopyGBs">GB/s of a large copy, read and written.</param>
-/// <param name="GemmF32Gflops">GFLOP/s of our own product in float32: no vendor library is used.</param>
+/// <param name="GemmF32Gflops">GFLOP/s of our own product in float32.</param>
 /// <param name="GemmBf16Gflops">The same in bfloat16.</param>
 /// <param name="ExponentialsG">Billions of exponentials a second.</param>
 /// <param name="EmptyLaunchMicroseconds">Time of a launch that does nothing.</param>
 /// <param name="GemmSize">Rows of the products' square matrices.</param>
-internal sealed record Ceilings(double CopyGBs, double GemmF32Gflops, double GemmBf16Gflops, double ExponentialsG, double EmptyLaunchMicroseconds, int GemmSize);
+internal sealed record Ceilings(double CopyGBs, double GemmF32Gflops, double GemmBf16Gflops, double ExponentialsG, double EmptyLaunchMicroseconds, int GemmSize)
+{
+    /// <summary>NVIDIA's libraries, or why there are none.</summary>
+    public required string VendorLibraries { get; init; }
+
+    /// <summary>GFLOP/s of cuBLASLt's product in float32, where it is there; floors then count with the faster of the two.</summary>
+    public double? CublasLtF32Gflops { get; init; }
+
+    /// <summary>The same in bfloat16.</summary>
+    public double? CublasLtBf16Gflops { get; init; }
+}
 
 /// <summary>A row's figures: times in milliseconds, its floor from the ceilings, GEMM-equivalents for losses.</summary>
 internal sealed record KernelTiming(string Family, string Item, string Precision, Timing Hot, Timing Cold, long Bytes, long Flops, double FloorMilliseconds,

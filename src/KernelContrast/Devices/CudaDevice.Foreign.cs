@@ -78,6 +78,7 @@ public sealed unsafe partial class CudaDevice : IDisposable
         _pool.Close();
         _staging.Dispose();
         _kernels.Dispose();
+        _products?.Dispose();
         MainStream.Dispose();
         _isDisposed = true;
     }

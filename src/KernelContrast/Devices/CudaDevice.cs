@@ -30,6 +30,7 @@ public sealed unsafe partial class CudaDevice : Device
     {
         Kind = kind;
         _isForeign = context != 0;
+        UsesVendorLibraries = UsesVendorLibrariesAtFirst(kind);
         CudaException.Check(CudaDriver.cuDeviceGetCount(out int count));
         if (ordinal >= count)
             throw new ArgumentException($"There is no device '{Name}': the driver has {count} GPU{(count == 1 ? "" : "s")}, counted from 0.");

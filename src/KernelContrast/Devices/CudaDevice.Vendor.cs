@@ -1,0 +1,60 @@
+using KernelContrast.Interop;
+
+namespace KernelContrast.Devices;
+
+public sealed partial class CudaDevice
+{
+    /// <summary>
+    /// Environment variable: <c>off</c>, no library of NVIDIA's computes; <c>on</c>, on the emulated driver too.
+    /// </summary>
+    public const string VendorVariable = "KERNELCONTRAST_VENDOR_LIBRARIES";
+
+    private readonly Lock _vendorGuard = new();
+    private CublasLtProducts? _products;
+    private string? _productsDescription;
+
+    /// <summary>
+    /// Whether products are left to NVIDIA's libraries where those are found: on a GPU yes, on the emulated driver no,
+    /// unless <see cref="VendorVariable"/> says otherwise. Our own kernels compute all else. May be changed at any time.
+    /// </summary>
+    public bool UsesVendorLibraries { get; set; }
+
+    /// <summary>The libraries of NVIDIA's that are in use here, with version and path, or why there are none.</summary>
+    public string VendorLibraries
+    {
+        get
+        {
+            if (!UsesVendorLibraries) return "switched off";
+            _ = Products;
+            return _productsDescription!;
+        }
+    }
+
+    /// <summary>Whether cuBLASLt computes matrix products now.</summary>
+    public bool HasVendorProducts => Products is not null;
+
+    /// <summary>cuBLASLt, when it is to be used and is there.</summary>
+    internal CublasLtProducts? Products
+    {
+        get
+        {
+            if (!UsesVendorLibraries) return null;
+            if (Volatile.Read(ref _productsDescription) is not null) return _products;
+            lock (_vendorGuard)
+            {
+                if (_productsDescription is not null) return _products;
+                _products = CublasLtProducts.Open(this, out string description);
+                Volatile.Write(ref _productsDescription, description);
+                return _products;
+            }
+        }
+    }
+
+    private static bool UsesVendorLibrariesAtFirst(CudaDriverKind kind) => Environment.GetEnvironmentVariable(VendorVariable) switch
+    {
+        null or "" => kind == CudaDriverKind.Nvidia,
+        "on" => true,
+        "off" => false,
+        string other => throw new ArgumentException($"{VendorVariable} is 'on' or 'off', not '{other}'."),
+    };
+}
