@@ -126,7 +126,7 @@ internal sealed class CudaInteropTests
         Refused(c => c with { Embeddings = new(4096, 8, DType.Int32) }, "Embeddings are of Int32");
         Refused(c => c with { Loss = 4097 }, "Loss are at 1001");
         Refused(c => c with { Labels = 4099 }, "Labels");
-        Refused(c => c with { Workspace = 4096 + 32 }, "Workspace", "multiple of 64");
+        Refused(c => c with { Workspace = 4096 + 32 }, "Workspace", "multiple of 256");
         Refused(c => c with { Saved = 0 }, "Saved");
 
         static void Refused(Func<LossCall, LossCall> change, params string[] words)

@@ -13,8 +13,8 @@ public readonly record struct DeviceMatrix(nint Pointer, long RowStride, DType T
 /// <remarks>
 /// Set what describes the problem, ask <see cref="SavedBytes"/> and <see cref="WorkspaceBytes"/>, set the addresses, then
 /// call <see cref="Forward"/> and, when gradients are wanted, <see cref="Backward"/> with the same values. The tape and the
-/// calls on spans go through here too. Addresses are multiples of their elements' size, those of saved memory and workspace
-/// of 64; others are refused.
+/// calls on spans go through here too. Addresses are multiples of their elements' size, on CUDA those of saved memory and
+/// workspace of 256; others are refused.
 /// </remarks>
 /// <param name="kind">Which loss; the classes of the same names state their formulas.</param>
 /// <param name="rows">Rows of embeddings: two per pair for the losses within one batch, else queries or images.</param>

@@ -212,28 +212,28 @@ internal static class ContrastOp
         Matrix(call, call.Positives, nameof(call.Positives));
         Matrix(call, call.GradEmbeddings, nameof(call.GradEmbeddings));
         Matrix(call, call.GradKeys, nameof(call.GradKeys));
-        Aligned(call, call.Labels, 4, nameof(call.Labels));
-        Aligned(call, call.Loss, 4, nameof(call.Loss));
-        Aligned(call, call.GradLoss, 4, nameof(call.GradLoss));
-        Aligned(call, call.TemperatureAt, 4, nameof(call.TemperatureAt));
-        Aligned(call, call.BiasAt, 4, nameof(call.BiasAt));
-        Aligned(call, call.GradTemperature, 4, nameof(call.GradTemperature));
-        Aligned(call, call.GradBias, 4, nameof(call.GradBias));
-        Aligned(call, call.Saved, 64, nameof(call.Saved));
-        Aligned(call, call.Workspace, 64, nameof(call.Workspace));
+        CheckAligned(call, call.Labels, 4, nameof(call.Labels));
+        CheckAligned(call, call.Loss, 4, nameof(call.Loss));
+        CheckAligned(call, call.GradLoss, 4, nameof(call.GradLoss));
+        CheckAligned(call, call.TemperatureAt, 4, nameof(call.TemperatureAt));
+        CheckAligned(call, call.BiasAt, 4, nameof(call.BiasAt));
+        CheckAligned(call, call.GradTemperature, 4, nameof(call.GradTemperature));
+        CheckAligned(call, call.GradBias, 4, nameof(call.GradBias));
+        CheckAligned(call, call.Saved, 4, nameof(call.Saved));
+        CheckAligned(call, call.Workspace, 4, nameof(call.Workspace));
 
         static void Matrix(in LossCall call, DeviceMatrix matrix, string name)
         {
             if (matrix.Pointer != 0 && !matrix.Type.IsFloat())
                 throw new ArgumentException($"{NameOf(call.Kind)}: {name} are of {matrix.Type}, expected Float32 or BFloat16.");
-            Aligned(call, matrix.Pointer, matrix.Type.Size(), name);
+            CheckAligned(call, matrix.Pointer, matrix.Type.Size(), name);
         }
+    }
 
-        static void Aligned(in LossCall call, nint address, int bytes, string name)
-        {
-            if (address % bytes != 0)
-                throw new ArgumentException($"{NameOf(call.Kind)}: {name} are at {address:x}, expected a multiple of {bytes}.");
-        }
+    internal static void CheckAligned(in LossCall call, nint address, int bytes, string name)
+    {
+        if (address % bytes != 0)
+            throw new ArgumentException($"{NameOf(call.Kind)}: {name} are at {address:x}, expected a multiple of {bytes}.");
     }
 
     internal static void CheckArguments(in LossCall call)

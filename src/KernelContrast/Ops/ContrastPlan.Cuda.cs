@@ -24,6 +24,9 @@ internal readonly struct ContrastPlan
     /// <summary>Most groups of tiles: what the partial statistics cost in memory is their square root per row.</summary>
     private const long MostGroups = 4096;
 
+    /// <summary>Of saved memory and workspace, which are cut into arrays that kernels load 16 bytes of at a time.</summary>
+    private const int ScratchAlignment = 256;
+
     internal readonly int Variant, Edge, SharedBytes;
     internal readonly int Pitch, TotalColumns, TilesPerGroup, RowGroups, ColumnGroups, StripeRows, Slices, DepthPerSlice;
     internal readonly long WeightsPitch, AllTiles;
@@ -44,6 +47,8 @@ internal readonly struct ContrastPlan
 
     internal ContrastPlan(in LossCall call)
     {
+        ContrastOp.CheckAligned(call, call.Saved, ScratchAlignment, nameof(call.Saved));
+        ContrastOp.CheckAligned(call, call.Workspace, ScratchAlignment, nameof(call.Workspace));
         long rows = call.Rows;
         bool within = call.IsWithinBatch, twoSided = call.Kind == LossKind.Clip, online = IsOnline(call), supcon = call.Kind == LossKind.SupCon;
         TotalColumns = call.Kind == LossKind.Moco ? call.Rows + call.Columns : call.Columns;
