@@ -7,7 +7,7 @@ internal sealed class ContrastCases : ICaseSource
 {
     /// <summary>What a case varies beside kind, sizes and values.</summary>
     internal sealed record Choice(float Temperature, float Bias = 0, PairLayout Layout = PairLayout.Halves, Reduction Reduction = Reduction.Mean,
-        bool Normalize = true, bool LearnScalars = false, int Classes = 0);
+        bool Normalize = true, bool LearnScalars = false, int Classes = 0, bool ConstantKeys = false);
 
     public IEnumerable<OpCase> Cases()
     {
@@ -36,6 +36,22 @@ internal sealed class ContrastCases : ICaseSource
                 yield return Case(kind, "NaN in one row", 8, 8, 5, plain, (i, k) => i == 2 && k == 3 ? double.NaN : 1 + i * k);
             }
         }
+        // Where only rows get a gradient, a device may go over the columns once: more than one block of them, and its edges.
+        foreach (LossKind kind in new[] { LossKind.Moco, LossKind.InfoNce })
+            foreach (float temperature in new[] { 0.1f, 0.023f, 0.01f })
+            {
+                var constant = new Choice(temperature, ConstantKeys: true);
+                yield return Case(kind, "constant keys", 150, 1300, 35, constant);
+                yield return Case(kind, "constant keys, labels, each row's loss", 70, 600, 19, constant with { Classes = 7, Reduction = Reduction.None });
+                if (kind == LossKind.Moco) continue;
+                yield return Case(kind, "constant keys, sum", 33, 33, 16, constant with { Reduction = Reduction.Sum });
+                yield return Case(kind, "constant keys, scalars learned", 38, 45, 19, constant with { LearnScalars = true });
+                yield return Case(kind, "constant keys, not normalised", 38, 45, 19, constant with { Normalize = false, Temperature = 10 * temperature });
+                yield return Case(kind, "constant keys, a zero row", 8, 8, 5, constant, (i, k) => i == 3 ? 0 : Math.Sin(1 + i * 24 + k));
+                yield return Case(kind, "constant keys, identical rows", 40, 41, 24, constant, (_, k) => k - 7);
+                yield return Case(kind, "constant keys, converged", 34, 34, 40, constant, (i, k) => Math.Sin(1 + 3.7 * (i % 17 * 40 + k) * (i % 17 + 1)) + 1e-4 * Math.Cos(5 + i * 40 + k));
+                yield return Case(kind, "constant keys, NaN in one row", 8, 8, 5, constant, (i, k) => i == 2 && k == 3 ? double.NaN : 1 + i * k);
+            }
     }
 
     /// <summary>Columns are the rows themselves within one batch; for CLIP they are as many.</summary>
@@ -44,7 +60,7 @@ internal sealed class ContrastCases : ICaseSource
         if (kind == LossKind.Clip) columns = rows;
         bool withinBatch = kind is LossKind.NtXent or LossKind.Dcl or LossKind.SupCon, moco = kind == LossKind.Moco;
         var inputs = new List<CaseInput> { Matrix(rows, 1) };
-        if (!withinBatch) inputs.Add(Matrix(columns, 2, differentiable: !moco));
+        if (!withinBatch) inputs.Add(Matrix(columns, 2, differentiable: !moco && !choice.ConstantKeys));
         if (moco) inputs.Add(Matrix(rows, 3, differentiable: false));
         int scalars = inputs.Count;
         inputs.Add(Scalar(choice.Temperature));
@@ -57,7 +73,7 @@ internal sealed class ContrastCases : ICaseSource
         ContrastReference Reference(double[][] x) => reference ??= new(kind, x[0], withinBatch ? null : x[1], moco ? x[2] : null, dim,
             x[scalars][0], kind == LossKind.SigLip ? x[scalars + 1][0] : 0, choice.Layout, labels, choice.Normalize);
         double[]?[] InOrder(ContrastReference.Gradients g) => withinBatch ? [g.Rows, [g.Temperature], [g.Bias]]
-            : moco ? [g.Rows, null, null, [g.Temperature], [g.Bias]] : [g.Rows, g.Columns, [g.Temperature], [g.Bias]];
+            : moco ? [g.Rows, null, null, [g.Temperature], [g.Bias]] : [g.Rows, choice.ConstantKeys ? null : g.Columns, [g.Temperature], [g.Bias]];
         return new()
         {
             Op = ContrastNames.Of(kind),

@@ -62,6 +62,12 @@ public partial struct LossCall(LossKind kind, int rows, int columns, int dim, fl
     /// <summary>Whether a backward pass will follow; when not, the forward pass may save less. On unless switched off.</summary>
     public bool WantsGradient { get; set; } = true;
 
+    /// <summary>
+    /// Whether <see cref="GradKeys"/> may be asked for; when not, <see cref="LossKind.InfoNce"/> computes less and keeps
+    /// nothing of the keys' size. On unless switched off; <see cref="LossKind.Moco"/>'s queue has no gradient anyway.
+    /// </summary>
+    public bool WantsKeysGradient { get; set; } = true;
+
     /// <summary>Whether the kind contrasts the rows with themselves.</summary>
     public readonly bool IsWithinBatch => Kind is LossKind.NtXent or LossKind.Dcl or LossKind.SupCon;
 

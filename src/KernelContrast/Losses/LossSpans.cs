@@ -67,6 +67,7 @@ public partial struct LossCall
         fixed (int* labelled = spans.Labels)
         {
             call.WantsGradient = gradient;
+            call.WantsKeysGradient = !spans.GradKeys.IsEmpty;
             call.Embeddings = new((nint)embeddings, Dim);
             call.Keys = new((nint)keys, Dim);
             call.Positives = new((nint)positives, Dim);

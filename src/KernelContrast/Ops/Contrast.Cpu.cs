@@ -7,7 +7,8 @@ namespace KernelContrast;
 /// The family on the CPU. Within one batch, tiles of the upper triangle: a similarity and, with a fixed shift, its
 /// exponential are computed once for both rows. Tiles are dealt to as many slots as there are threads by their work, in one
 /// fixed way; every slot sums into memory of its own, and the slots are added in order. Memory beside inputs and
-/// gradients: 2·rows·dim floats saved per side, and one more rows·dim per side and thread during backward.
+/// gradients: 2·rows·dim floats saved per side, and one more rows·dim per side and thread during backward. Where only the
+/// rows get a gradient, the columns are swept once and nothing of their size is kept (<see cref="ContrastSweep{T,TEpilogue}"/>).
 /// </summary>
 internal sealed unsafe class ContrastCpu : ContrastKernels
 {
@@ -26,7 +27,7 @@ internal sealed unsafe class ContrastCpu : ContrastKernels
         if (sizes.GradLoss == 0 && sizes.WantsGradient)
         {
             sizes.GradEmbeddings = new(1, call.Dim);
-            if (!call.IsWithinBatch && call.Kind != LossKind.Moco) sizes.GradKeys = new(1, call.Dim);
+            if (!call.IsWithinBatch && call.Kind != LossKind.Moco && call.WantsKeysGradient) sizes.GradKeys = new(1, call.Dim);
         }
         return Batch(device, sizes).PlaceWorkspace(backward);
     }
@@ -75,8 +76,12 @@ internal sealed unsafe class ContrastCpu : ContrastKernels
     {
         ContrastLabels.Fill(ref batch);
         cpu.Workers.For(Items(ref batch), ref batch, &ContrastRows<T>.Normalize);
-        batch.ShareTiles(products: 0);
-        Tiles<T>(cpu, ref batch, backward: false);
+        if (batch.IsSwept) Sweep<T>(cpu, ref batch);
+        else
+        {
+            batch.ShareTiles(products: 0);
+            Tiles<T>(cpu, ref batch, backward: false);
+        }
         cpu.Workers.For(batch.Left.Items, ref batch, &ContrastLosses.FinishLeft);
         if (!batch.IsSquare && batch.HasColumnSums) cpu.Workers.For(batch.Right.Items, ref batch, &ContrastLosses.FinishRight);
         ContrastLosses.Reduce(ref batch);
@@ -84,16 +89,26 @@ internal sealed unsafe class ContrastCpu : ContrastKernels
 
     private static void Backward<T>(CpuDevice cpu, ref ContrastBatch batch) where T : struct, ISimd<T>
     {
-        ContrastLabels.Fill(ref batch);
         ContrastLosses.SetWeights(ref batch);
-        batch.ShareTiles(batch.IsSquare ? 2 : (batch.WantsLeft ? 1 : 0) + (batch.WantsRight ? 1 : 0));
-        Tiles<T>(cpu, ref batch, backward: true);
+        if (!batch.IsSwept)
+        {
+            ContrastLabels.Fill(ref batch);
+            batch.ShareTiles(batch.IsSquare ? 2 : (batch.WantsLeft ? 1 : 0) + (batch.WantsRight ? 1 : 0));
+            Tiles<T>(cpu, ref batch, backward: true);
+        }
         if (batch.WantsLeft) cpu.Workers.For(batch.Left.Items, ref batch, &ContrastRows<T>.FinishLeft);
         if (batch.WantsRight) cpu.Workers.For(batch.Right.Items, ref batch, &ContrastRows<T>.FinishRight);
         ContrastLosses.FinishScalars(ref batch);
     }
 
-    private static int Items(ref ContrastBatch batch) => batch.Left.Items + (batch.IsSquare ? 0 : batch.Right.Items);
+    private static int Items(ref ContrastBatch batch) => batch.Left.Items + (batch.IsSquare || batch.IsSwept ? 0 : batch.Right.Items);
+
+    private static void Sweep<T>(CpuDevice cpu, ref ContrastBatch batch) where T : struct, ISimd<T>
+    {
+        if (batch.Call.Labels != 0) cpu.Workers.For(batch.Slots, ref batch, &ContrastSweep<T, MaskedRowSoftmax>.Run);
+        else cpu.Workers.For(batch.Slots, ref batch, &ContrastSweep<T, RowSoftmax>.Run);
+        if (batch.Call.WantsGradient) cpu.Workers.For(batch.Left.Items, ref batch, &ContrastSweep<T, RowSoftmax>.Fold);
+    }
 
     private static void Tiles<T>(CpuDevice cpu, ref ContrastBatch batch, bool backward) where T : struct, ISimd<T>
     {

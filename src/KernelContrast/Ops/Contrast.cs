@@ -90,6 +90,7 @@ internal static class ContrastOp
         bool wanted = !NoGrad.IsActive && (embeddings.RequiresGrad || keys is { RequiresGrad: true }
             || temperature is { RequiresGrad: true } || bias is { RequiresGrad: true });
         call.WantsGradient = wanted;
+        call.WantsKeysGradient = wanted && keys is { RequiresGrad: true };
         call.Embeddings = new(embeddings.Pointer, call.Dim);
         call.Keys = new(keys?.Pointer ?? 0, call.Dim);
         call.Positives = new(positives?.Pointer ?? 0, call.Dim);
@@ -197,6 +198,8 @@ internal static class ContrastOp
         CheckAddresses(call);
         if (call.GradKeys.Pointer != 0 && (call.IsWithinBatch || call.Kind == LossKind.Moco))
             throw new ArgumentException($"{op}: there is no gradient for keys; leave GradKeys empty.");
+        if (call.GradKeys.Pointer != 0 && !call.WantsKeysGradient)
+            throw new ArgumentException($"{op}: a gradient for keys, which WantsKeysGradient says nobody wants; set it for both passes.");
         if (call.GradBias != 0 && call.Kind != LossKind.SigLip)
             throw new ArgumentException($"{op}: there is no bias; leave GradBias empty.");
         foreach (DeviceMatrix gradient in (ReadOnlySpan<DeviceMatrix>)[call.GradEmbeddings, call.GradKeys])

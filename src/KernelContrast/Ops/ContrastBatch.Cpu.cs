@@ -18,6 +18,9 @@ internal readonly struct PackedRows(int rows, int dim, int panel)
 
     internal long Floats => (long)PaddedRows * (dim + PaddedDim);
 
+    /// <summary>Floats of sums of weighted rows, one for each row: [padded rows][padded dim].</summary>
+    internal long Sums => (long)PaddedRows * PaddedDim;
+
     /// <summary>Where a row's panel starts among the panels of rows: [panel][column][row within].</summary>
     internal long RowPanel(int row) => (long)(row / panel) * panel * dim;
 
@@ -43,7 +46,7 @@ internal unsafe struct ContrastSide
     internal double* Sums, PositiveSums, Losses;
     internal float* Maxima;
 
-    // backward: u·r and u·share of each row, [slots][rows][padded dim] gradients, [rows] z·g
+    // backward: u·r and u·share of each row, [slots][rows][padded dim] gradients (swept: forward), [rows] z·g
     internal float* Weight, PositiveWeight, Accumulators;
     internal double* Along;
 
@@ -67,6 +70,9 @@ internal unsafe struct ContrastBatch
     /// <summary>Whether rows are contrasted with themselves: then both sides are the same memory, and tiles are symmetric.</summary>
     internal readonly bool IsSquare, IsPaired;
 
+    /// <summary>Whether the columns are swept once (<see cref="ContrastSweep{T,TEpilogue}"/>). A temperature that is read only later could turn out too low for it.</summary>
+    internal readonly bool IsSwept;
+
     internal ContrastSide Left, Right;
     internal float Temperature, Bias;
 
@@ -79,13 +85,16 @@ internal unsafe struct ContrastBatch
     /// <summary>Saved: how many rows count.</summary>
     internal double* Counted;
 
-    /// <summary>Saved, MoCo: [rows][padded dim], the normalised keys.</summary>
+    /// <summary>Saved, where positives are no columns of the tiles: [rows][padded dim], the normalised keys.</summary>
     internal float* Keys;
+
+    /// <summary>Saved, swept: [rows][padded dim], Σ E_ij k_j.</summary>
+    internal float* NegativeSums;
 
     /// <summary>[slots]: sums of weights, where the bias wants its gradient.</summary>
     internal double* WeightSums;
     internal float* Scratch;
-    internal long ScratchFloats;
+    internal long ScratchFloats, BlockFloats;
     internal int Slots;
     internal bool WantsLeft, WantsRight, WantsBias;
 
@@ -102,23 +111,30 @@ internal unsafe struct ContrastBatch
         (Call, Kind, Slots) = (call, call.Kind, slots);
         IsSquare = call.IsWithinBatch;
         IsPaired = Kind is LossKind.NtXent or LossKind.Dcl;
+        IsSwept = (Kind == LossKind.Moco || Kind == LossKind.InfoNce && !call.WantsKeysGradient)
+            && call.TemperatureAt == 0 && ContrastOp.IsFixedShift(call.Temperature, call.Normalize);
         int panel = 2 * width, dim = call.Dim;
-        Left = Side(call.Rows, call.Embeddings, call.GradEmbeddings);
-        Right = IsSquare ? Left : Side(call.Columns, call.Keys, call.GradKeys);
+        // Slots that sweep share out columns alone.
+        Left = Side(call.Rows, call.Embeddings, call.GradEmbeddings, IsSwept ? 1 : 4 * slots);
+        Right = IsSquare ? Left : Side(call.Columns, call.Keys, call.GradKeys, 4 * slots);
         WantsLeft = call.GradEmbeddings.Pointer != 0 || call.GradTemperature != 0;
         WantsRight = !IsSquare && call.GradKeys.Pointer != 0;
         WantsBias = call.GradBias != 0;
-        ScratchFloats = ContrastScratch.Floats(Math.Max(Left.Block, Right.Block), width);
+        BlockFloats = IsSwept ? new PackedRows(Right.Block, dim, panel).Floats : 0;
+        ScratchFloats = ContrastScratch.Floats(Math.Max(Left.Block, Right.Block), width) + BlockFloats;
 
-        ContrastSide Side(int rows, DeviceMatrix source, DeviceMatrix gradient)
+        ContrastSide Side(int rows, DeviceMatrix source, DeviceMatrix gradient, int parts)
         {
             // Large tiles, but enough for all threads to end together.
             var packed = new PackedRows(rows, dim, panel);
-            int wanted = (packed.PaddedRows / (4 * slots) + panel - 1) / panel * panel;
+            int wanted = (packed.PaddedRows / parts + panel - 1) / panel * panel;
             int block = Math.Clamp(wanted, panel, MaxBlock);
             return new() { Rows = packed, Block = block, Blocks = (packed.PaddedRows + block - 1) / block, Source = source, Gradient = gradient };
         }
     }
+
+    /// <summary>Whether a row's positive is a key of its own, kept apart from the columns.</summary>
+    internal readonly bool HasKeys => Kind == LossKind.Moco || IsSwept;
 
     internal readonly bool HasColumnSums => IsSquare || Kind == LossKind.Clip;
 
@@ -139,8 +155,9 @@ internal unsafe struct ContrastBatch
         Counted = place.Doubles(1);
         Saved(ref Left, ref place);
         if (IsSquare) Mirror();
-        else Saved(ref Right, ref place);
-        if (Kind == LossKind.Moco) Keys = place.Floats((long)Left.Rows.PaddedRows * Left.Rows.PaddedDim);
+        else if (!IsSwept) Saved(ref Right, ref place);
+        if (HasKeys) Keys = place.Floats(Left.Rows.Sums);
+        if (IsSwept) NegativeSums = place.Floats(Call.WantsGradient ? Left.Rows.Sums : 0);
         return place.Bytes;
 
         static void Saved(ref ContrastSide side, ref Place place)
@@ -159,24 +176,25 @@ internal unsafe struct ContrastBatch
     internal long PlaceWorkspace(bool backward)
     {
         var place = new Place(Call.Workspace);
-        Scratch = place.Floats(Slots * ScratchFloats);
+        Scratch = place.Floats(IsSwept && backward ? 0 : Slots * ScratchFloats);
         Positive = place.Doubles(backward ? 0 : Left.Rows.PaddedRows);
         WeightSums = place.Doubles(Slots);
-        Workspace(ref Left, ref place, Slots, backward, sums: true, backward && WantsLeft, Kind == LossKind.SupCon);
+        // A sweep has its sums of gradients forward, one for each slot, and backward one for all.
+        Workspace(ref Left, ref place, IsSwept && backward ? 1 : Slots, backward, sums: true, backward ? WantsLeft : IsSwept && Call.WantsGradient, Kind == LossKind.SupCon);
         if (IsSquare) Mirror();
-        else Workspace(ref Right, ref place, Slots, backward, HasColumnSums, backward && WantsRight, positives: false);
+        else if (!IsSwept || !backward) Workspace(ref Right, ref place, Slots, backward, HasColumnSums, backward && WantsRight, positives: false);
         return place.Bytes;
 
         static void Workspace(ref ContrastSide side, ref Place place, int slots, bool backward, bool sums, bool gradient, bool positives)
         {
             int padded = side.Rows.PaddedRows;
             side.Labels = place.Ints(padded);
+            side.Accumulators = place.Floats(gradient ? slots * side.Rows.Sums : 0);
             if (backward)
             {
                 side.Weight = place.Floats(padded);
                 side.PositiveWeight = place.Floats(padded);
                 side.Along = place.Doubles(gradient ? padded : 0);
-                side.Accumulators = place.Floats(gradient ? (long)slots * padded * side.Rows.PaddedDim : 0);
                 return;
             }
             side.Sums = place.Doubles(sums ? (long)slots * padded : 0);

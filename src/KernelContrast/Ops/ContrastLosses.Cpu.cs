@@ -127,7 +127,7 @@ internal static unsafe class ContrastLosses
     internal static void SetWeights(ref ContrastBatch batch)
     {
         Set(ref batch, ref batch.Left, counts: true);
-        if (!batch.IsSquare) Set(ref batch, ref batch.Right, batch.HasColumnSums);
+        if (!batch.IsSquare && !batch.IsSwept) Set(ref batch, ref batch.Right, batch.HasColumnSums);
         float* upstream = (float*)batch.Call.GradLoss;
         batch.GradientScale = batch.Call.Reduction switch
         {

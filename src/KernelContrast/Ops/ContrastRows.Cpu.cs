@@ -23,25 +23,45 @@ internal static unsafe class ContrastRows<T> where T : struct, ISimd<T>
             {
                 int row = isLeft ? batch.OriginalRow(i) : i;
                 side.InverseNorm[i] = NormalizeRow(ref batch, Row(side.Source, row), side.Z + rows.ColumnPanel(i, 0), rows, (long)rows.PaddedRows * rows.Panel);
-                if (isLeft && batch.Kind == LossKind.Moco) TakeKey(ref batch, i);
+                if (isLeft && batch.HasKeys) TakeKey(ref batch, i);
                 continue;
             }
             side.InverseNorm[i] = 0;
-            for (int panel = 0; panel < rows.PaddedDim / rows.Panel; panel++)
-                new Span<float>(side.Z + rows.ColumnPanel(i, panel), rows.Panel).Clear();
+            ClearRow(side.Z, rows, i);
         }
-        for (int i = first; i < end; i += rows.Panel)
-            for (int k = 0; k < rows.Dim; k += rows.Panel)
-                Pack.Transposed(side.Z + rows.RowPanel(i) + (long)k * rows.Panel,
-                    side.Z + rows.ColumnPanel(i, k / rows.Panel), rows.Panel, rows.Panel, rows.Panel, Math.Min(rows.Panel, rows.Dim - k));
+        PackTransposed(side.Z, rows, first, end);
     }
 
-    /// <summary>MoCo's positive is no column of a tile: its similarity is taken here, and its key kept for the gradient.</summary>
+    /// <summary>The rows of a side from <paramref name="first"/> on, normalised and packed as if they were all there are.</summary>
+    internal static void NormalizeBlock(ref ContrastBatch batch, in ContrastSide block, int first)
+    {
+        PackedRows rows = block.Rows;
+        int count = Math.Min(rows.Count, batch.Right.Rows.Count - first);
+        for (int i = 0; i < count; i++)
+            NormalizeRow(ref batch, Row(block.Source, first + i), block.Z + rows.ColumnPanel(i, 0), rows, (long)rows.PaddedRows * rows.Panel);
+        for (int i = count; i < rows.PaddedRows; i++) ClearRow(block.Z, rows, i);
+        PackTransposed(block.Z, rows, 0, rows.PaddedRows);
+    }
+
+    private static void ClearRow(float* z, PackedRows rows, int i)
+    {
+        for (int panel = 0; panel < rows.PaddedDim / rows.Panel; panel++) new Span<float>(z + rows.ColumnPanel(i, panel), rows.Panel).Clear();
+    }
+
+    private static void PackTransposed(float* z, PackedRows rows, int first, int end)
+    {
+        for (int i = first; i < end; i += rows.Panel)
+            for (int k = 0; k < rows.Dim; k += rows.Panel)
+                Pack.Transposed(z + rows.RowPanel(i) + (long)k * rows.Panel,
+                    z + rows.ColumnPanel(i, k / rows.Panel), rows.Panel, rows.Panel, rows.Panel, Math.Min(rows.Panel, rows.Dim - k));
+    }
+
+    /// <summary>A positive that is no column of a tile: its similarity is taken here, and its key kept for the gradient.</summary>
     private static void TakeKey(ref ContrastBatch batch, int i)
     {
         PackedRows rows = batch.Left.Rows;
         float* key = batch.Keys + (long)i * rows.PaddedDim;
-        NormalizeRow(ref batch, Row(batch.Call.Positives, i), key, rows, rows.Panel);
+        NormalizeRow(ref batch, Row(batch.Kind == LossKind.Moco ? batch.Call.Positives : batch.Call.Keys, i), key, rows, rows.Panel);
         double similarity = 0;
         for (int k = 0; k < rows.Dim; k++)
             similarity += (double)batch.Left.Z[rows.ColumnPanel(i, k / rows.Panel) + k % rows.Panel] * key[k];
@@ -112,23 +132,23 @@ internal static unsafe class ContrastRows<T> where T : struct, ISimd<T>
     private static void Finish(ref ContrastBatch batch, ref ContrastSide side, int item, bool isLeft)
     {
         PackedRows rows = side.Rows;
-        bool normalize = batch.Call.Normalize, moco = isLeft && batch.Kind == LossKind.Moco;
+        bool normalize = batch.Call.Normalize, keyed = isLeft && batch.HasKeys, swept = batch.IsSwept;
+        int slots = swept ? 1 : batch.Slots;
         int first = item * ContrastBatch.RowsPerItem, end = Math.Min(first + ContrastBatch.RowsPerItem, rows.Count);
-        long slotFloats = (long)rows.PaddedRows * rows.PaddedDim;
         for (int i = first; i < end; i++)
         {
             int row = isLeft ? batch.OriginalRow(i) : i;
             float* sums = side.Accumulators + (long)i * rows.PaddedDim;
-            T dot = T.Zero, key = T.Create(moco ? -side.PositiveWeight[i] : 0);
+            T dot = T.Zero, key = T.Create(keyed ? -side.PositiveWeight[i] : 0), weight = T.Create(side.Weight[i]);
             for (int k = 0; k < rows.Dim; k += rows.Panel)
             {
                 float* z = side.Z + rows.ColumnPanel(i, k / rows.Panel);
                 for (int c = 0; c < rows.Panel; c += T.Width)
                 {
                     // Past the last column lie zeros, or one vector of sums never begun, which are zeros too.
-                    T g = T.Load(sums + k + c);
-                    for (int slot = 1; slot < batch.Slots; slot++) g = T.Add(g, T.Load(sums + slot * slotFloats + k + c));
-                    if (moco) g = T.Fma(key, T.Load(batch.Keys + (long)i * rows.PaddedDim + k + c), g);
+                    T g = swept ? T.Mul(weight, T.Load(batch.NegativeSums + (long)i * rows.PaddedDim + k + c)) : T.Load(sums + k + c);
+                    for (int slot = 1; slot < slots; slot++) g = T.Add(g, T.Load(sums + slot * rows.Sums + k + c));
+                    if (keyed) g = T.Fma(key, T.Load(batch.Keys + (long)i * rows.PaddedDim + k + c), g);
                     T.Store(sums + k + c, g);
                     dot = T.Fma(g, T.Load(z + c), dot);
                 }

@@ -318,7 +318,7 @@ internal static unsafe class ContrastTiles<T, TEpilogue> where T : struct, ISimd
     }
 
     /// <summary>The gradient sums of a block of rows of <paramref name="to"/> += weights · z of a block of the other side.</summary>
-    private static void Accumulate(ref ContrastBatch batch, int slot, float* weights, in ContrastSide to, int toBlock, in ContrastSide from, int fromBlock, bool transposed)
+    internal static void Accumulate(ref ContrastBatch batch, int slot, float* weights, in ContrastSide to, int toBlock, in ContrastSide from, int fromBlock, bool transposed)
     {
         PackedRows packed = to.Rows;
         int row0 = toBlock * to.Block, rows = to.BlockRows(toBlock);
