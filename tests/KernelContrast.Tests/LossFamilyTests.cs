@@ -74,13 +74,13 @@ internal sealed unsafe class LossFamilyTests
         fixed (int* labels = dense.Labels)
         {
             call.Labels = (nint)labels;
-            byte[] saved = new byte[call.SavedBytes(Device.Cpu)], workspace = new byte[call.WorkspaceBytes(Device.Cpu)];
+            byte[] saved = new byte[call.SavedBytes(Device.Cpu) + 63], workspace = new byte[call.WorkspaceBytes(Device.Cpu) + 63];
             fixed (byte* kept = saved, scratch = workspace)
             {
                 call.Embeddings = new((nint)h, stride);
                 call.Keys = new((nint)k, stride);
                 call.Positives = new((nint)p, stride);
-                (call.Saved, call.Workspace, call.Loss, call.GradLoss) = ((nint)kept, (nint)scratch, (nint)s, (nint)(s + 1));
+                (call.Saved, call.Workspace, call.Loss, call.GradLoss) = (Aligned(kept), Aligned(scratch), (nint)s, (nint)(s + 1));
                 call.Forward(Device.Cpu);
                 call.GradEmbeddings = new((nint)g, stride);
                 if (dense.GradKeys.Length > 0) call.GradKeys = new((nint)gk, stride);
@@ -95,6 +95,8 @@ internal sealed unsafe class LossFamilyTests
         for (int e = 0; e < rows * stride; e++)
             Assert.That(gradient[e], Is.EqualTo(e % stride < dim ? dense.GradEmbeddings[e / stride * dim + e % stride] : 42), $"element {e}");
         for (int e = 0; e < dense.GradKeys.Length; e++) Assert.That(gradKeys[e / dim * stride + e % dim], Is.EqualTo(dense.GradKeys[e]));
+
+        static nint Aligned(byte* memory) => ((nint)memory + 63) & ~63;
 
         static float[] Spread(float[] values)
         {
@@ -189,6 +191,48 @@ internal sealed unsafe class LossFamilyTests
         finally { Device.Cpu.Threads = before; }
     }
 
+    [TestCase(1), TestCase(2), TestCase(3)]
+    public void Constant_keys_are_swept_once_with_the_same_result(int threads)
+    {
+        int before = Device.Cpu.Threads;
+        try
+        {
+            Device.Cpu.Threads = threads;
+            const int rows = 150, columns = 900, dim = 24;
+            Inputs on = new(LossKind.InfoNce, rows, columns, dim);
+            LossResult both = on.Run(0.1f);
+            float[] expected = [.. on.GradEmbeddings], gradient = new float[rows * dim], again = new float[rows * dim];
+            LossResult Sweep(Span<float> to) => on.Call(0.1f).Run(new() { Embeddings = on.Embeddings, Keys = on.Keys, GradEmbeddings = to });
+            LossResult swept = Sweep(gradient);
+            Assert.That(swept.Loss, Is.EqualTo(both.Loss).Within(1e-6));
+            Assert.That(swept.GradTemperature, Is.EqualTo(both.GradTemperature).Within(1e-5 * Math.Abs(both.GradTemperature)));
+            double scale = Math.Sqrt(expected.Sum(g => (double)g * g) / expected.Length);
+            for (int e = 0; e < expected.Length; e++) Assert.That(gradient[e], Is.EqualTo(expected[e]).Within(1e-5 * scale), $"element {e}");
+            for (int run = 0; run < 5; run++)
+            {
+                Assert.That(Sweep(again), Is.EqualTo(swept));
+                Assert.That(again, Is.EqualTo(gradient));
+            }
+            // without any gradient, the same loss to the bit
+            Assert.That(Sweep([]).Loss, Is.EqualTo(swept.Loss));
+        }
+        finally { Device.Cpu.Threads = before; }
+    }
+
+    [Test]
+    public void A_queue_costs_no_memory_of_its_size()
+    {
+        LossCall moco = new(LossKind.Moco, 256, 65536, 128, 0.1f), keys = new(LossKind.InfoNce, 256, 65536, 128, 0.1f) { WantsKeysGradient = false };
+        foreach (LossCall call in new[] { moco, keys })
+        {
+            // per thread its gradient sums (128 KiB) and scratch (0.5 MiB), and a label for each column
+            long bytes = call.SavedBytes(Device.Cpu) + call.WorkspaceBytes(Device.Cpu);
+            Assert.That(bytes, Is.LessThan((1 + Device.Cpu.Threads) * (1L << 20)), call.Kind.ToString());
+        }
+        keys.WantsKeysGradient = true;
+        Assert.That(keys.SavedBytes(Device.Cpu), Is.GreaterThan(65536L * 128 * 4));
+    }
+
     [Test]
     public void Bad_arguments_are_named_in_one_line()
     {
@@ -208,6 +252,8 @@ internal sealed unsafe class LossFamilyTests
                 Assert.That(() => Clip.Loss(four, four, temperature), Throws.ArgumentException.With.Message.Contains("temperature"));
             Assert.That(() => new LossCall(LossKind.Clip, 4, 4, 3, 0.1f).Run(new() { Embeddings = new float[12], Keys = new float[9] }), Throws.ArgumentException.With.Message.Contains("12 elements"));
             Assert.That(() => new LossCall(LossKind.Clip, 4, 4, 3, 0.1f).Forward(Device.Cpu), Throws.ArgumentException.With.Message.Contains("embeddings"));
+            LossCall unannounced = new(LossKind.InfoNce, 4, 4, 3, 0.1f) { WantsKeysGradient = false, GradLoss = 64, Saved = 64, Workspace = 64, GradKeys = new(64, 3) };
+            Assert.That(() => unannounced.Backward(Device.Cpu), Throws.ArgumentException.With.Message.Contains("WantsKeysGradient"));
         });
     }
 

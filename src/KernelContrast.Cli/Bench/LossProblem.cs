@@ -69,9 +69,10 @@ internal sealed class LossProblem : IDisposable
 
     /// <summary>
     /// Such products that a pass each way needs when no matrix of similarities is kept: similarities twice, and one for each
-    /// side's gradient; half of the similarities and weights serve both sides when the rows are contrasted with themselves.
+    /// side's gradient; half of the similarities and weights serve both sides when the rows are contrasted with themselves, and
+    /// one sweep over MoCo's queue can give sums and gradient.
     /// </summary>
-    internal double Products => IsWithinBatch ? 2 : _kind == LossKind.Moco ? 3 : 4;
+    internal double Products => IsWithinBatch ? 2 : _kind == LossKind.Moco ? 2 : 4;
 
     internal double Flops => Products * ProductFlops;
 
