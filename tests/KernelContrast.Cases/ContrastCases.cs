@@ -16,7 +16,7 @@ internal sealed class ContrastCases : ICaseSource
             int least = kind == LossKind.Dcl ? 4 : 2, classes = kind == LossKind.SupCon ? 3 : 0;
             foreach ((int rows, int more, int dim, float temperature) in new[]
             {
-                (least, 0, 3, 0.5f), (6, 3, 1, 0.1f), (34, 5, 20, 0.1f), (34, 0, 20, 0.01f), (130, 70, 33, 0.07f), (66, 31, 128, 0.02f), (10, 1, 7, 10f), (18, 0, 9, 1e-3f),
+                (least, 0, 3, 0.5f), (6, 3, 1, 0.1f), (34, 5, 20, 0.1f), (34, 0, 20, 0.01f), (130, 70, 33, 0.07f), (66, 31, 128, 0.02f), (10, 1, 7, 10f), (18, 0, 9, 1e-3f), (18, 2, 9, 1e-3f), (6, 9, 5, 1e-3f), (40, 70, 33, 2e-3f),
             })
                 yield return Case(kind, "", rows, rows + more, dim, new(temperature, Bias: -2, Classes: classes));
             foreach (float temperature in new[] { 0.1f, 0.01f })

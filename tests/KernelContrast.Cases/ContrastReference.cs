@@ -15,6 +15,13 @@ internal sealed class ContrastReference
     private readonly int[]? _labels;
     private readonly Side _left, _right;
 
+    /// <summary>
+    /// What rounding rows to float32 adds to the size of a weight P(1 − P), in units of the contract's 1e-5: each z is off by
+    /// up to 2⁻²⁴ of itself, so each s by 2⁻²³, the difference of two by 2⁻²², and e^(s/τ) by 2⁻²²/τ of itself. Below τ = 0.02
+    /// no float32 gradient of a key that is nobody's positive, and has such weights alone, is exact to 1e-5.
+    /// </summary>
+    private readonly double _magnified;
+
     /// <summary>x[i, j], the logit of row i and column j.</summary>
     private readonly double[,] _x;
 
@@ -22,6 +29,7 @@ internal sealed class ContrastReference
         double bias = 0, PairLayout layout = PairLayout.Halves, int[]? labels = null, bool normalize = true)
     {
         (_kind, _dim, _temperature, _layout, _labels) = (kind, dim, temperature, layout, labels);
+        _magnified = normalize ? Math.ScaleB(1, -22) / (1e-5 * temperature) : 0;
         _left = new(embeddings, dim, normalize);
         _right = keys is null ? _left : new([.. keys, .. positives ?? []], dim, normalize);
         _rows = embeddings.Length / dim;
@@ -113,19 +121,25 @@ internal sealed class ContrastReference
     {
         if (_kind == LossKind.SigLip)
         {
-            Add(i, i, -u * Sigmoid(-_x[i, i]));
-            foreach (int j in Negatives(i)) Add(i, j, u * Sigmoid(_x[i, j]));
+            AddProbability(i, i, -u, Sigmoid(-_x[i, i]));
+            foreach (int j in Negatives(i)) AddProbability(i, j, u, Sigmoid(_x[i, j]));
             return;
         }
         double share = _kind == LossKind.Clip ? u / 2 : u;
         int[] over = Denominator(i), positives = [.. Positives(i)];
         double log = LogSumExp([.. over.Select(j => _x[i, j])]);
-        foreach (int j in over) Add(i, j, share * Math.Exp(_x[i, j] - log));
+        foreach (int j in over) AddProbability(i, j, share, Math.Exp(_x[i, j] - log));
         foreach (int p in positives) Add(i, p, -share / positives.Length);
         if (_kind != LossKind.Clip) return;
         log = LogSumExp([.. over.Select(j => _x[j, i])]);
-        foreach (int j in over) Add(j, i, share * Math.Exp(_x[j, i] - log));
+        foreach (int j in over) AddProbability(j, i, share, Math.Exp(_x[j, i] - log));
         Add(i, i, -share);
+
+        void AddProbability(int row, int column, double factor, double probability)
+        {
+            Add(row, column, factor * probability);
+            size[row, column] += Math.Abs(factor) * probability * (1 - probability) * _magnified;
+        }
 
         void Add(int row, int column, double weight)
         {
