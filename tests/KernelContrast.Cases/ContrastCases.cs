@@ -16,7 +16,7 @@ internal sealed class ContrastCases : ICaseSource
             int least = kind == LossKind.Dcl ? 4 : 2, classes = kind == LossKind.SupCon ? 3 : 0;
             foreach ((int rows, int more, int dim, float temperature) in new[]
             {
-                (least, 0, 3, 0.5f), (6, 3, 1, 0.1f), (34, 5, 20, 0.1f), (34, 0, 20, 0.01f), (130, 70, 33, 0.07f), (66, 31, 128, 0.02f), (10, 1, 7, 10f), (18, 0, 9, 1e-3f), (18, 2, 9, 1e-3f), (6, 9, 5, 1e-3f), (40, 70, 33, 2e-3f),
+                (least, 0, 3, 0.5f), (6, 3, 1, 0.1f), (34, 5, 20, 0.1f), (34, 0, 20, 0.01f), (130, 70, 33, 0.07f), (66, 31, 128, 0.02f), (10, 1, 7, 10f), (18, 0, 9, 1e-3f), (18, 2, 9, 1e-3f), (6, 9, 5, 1e-3f), (40, 70, 33, 2e-3f), (6, 3, 2047, 0.1f),
             })
                 yield return Case(kind, "", rows, rows + more, dim, new(temperature, Bias: -2, Classes: classes));
             foreach (float temperature in new[] { 0.1f, 0.01f })
@@ -30,6 +30,9 @@ internal sealed class ContrastCases : ICaseSource
                 yield return Case(kind, "labels, each row's loss, scalars learned", 70, 81, 19, plain with { Classes = 40, Reduction = Reduction.None, LearnScalars = true });
                 yield return Case(kind, "one label for all", 8, 9, 5, plain with { Classes = 1 });
                 yield return Case(kind, "a zero row", 8, 8, 5, plain, (i, k) => i == 3 ? 0 : Math.Sin(1 + i * 24 + k));
+                yield return Case(kind, "all rows zero", 6, 7, 5, plain, (_, _) => 0);
+                // Of pairs, one row is none.
+                if (kind is not (LossKind.NtXent or LossKind.Dcl)) yield return Case(kind, "a single row", 1, 1, 3, plain);
                 yield return Case(kind, "identical rows", 40, 41, 24, plain, (_, k) => k - 7);
                 yield return Case(kind, "norms 1e-18 and 1e18", 12, 13, 24, plain, (i, k) => (i % 3 == 0 ? 1e-18 : i % 3 == 1 ? 1e18 : 1) * Math.Sin(1 + i * 24 + k));
                 yield return Case(kind, "converged", 34, 34, 40, plain, (i, k) => Math.Sin(1 + 3.7 * (i % 17 * 40 + k) * (i % 17 + 1)) + 1e-4 * Math.Cos(5 + i * 40 + k));
