@@ -1,6 +1,7 @@
-// One 64 x 64 tile of a matrix product in float32: what GEMM and the convolutions share. 256 threads hold 4 x 4 elements
-// each; both operands pass through shared memory, 16 of the depth at a time, and the next 16 are fetched to registers
-// while these are multiplied.
+// One 64 x 64 tile of a matrix product of float32 numbers: what GEMM and the convolutions share. 256 threads hold 16
+// elements each; both operands pass through shared memory, 16 of the depth at a time, and the next 16 are fetched to
+// registers while these are multiplied. A Product says how, and holds the elements: Float32, or Tf32 on the tensor cores,
+// its factors rounded on their way to shared memory.
 //
 // An operand says where its numbers come from:
 //   DepthInnermost         whether neighbours along the depth are neighbours in memory; threads then follow the depth
@@ -25,13 +26,90 @@ namespace gemm_tile
 {
 constexpr int Side = 64;        // rows and columns of a tile
 constexpr int Depth = 16;       // of the inner size per step
-constexpr int Pitch = Side + 4; // of a stage's lines: keeps them 16-byte aligned, spreads the banks
-constexpr int Threads = 256;    // 16 x 16, each with 4 x 4 elements
-constexpr int StageLines = 2 * Depth; // the caller's SHARED(float, stage, [StageLines][Pitch])
+constexpr int Threads = 256;
+constexpr int StageLines = 2 * Depth; // the caller's SHARED(float, stage, [StageLines][Product::Pitch])
 
-// Where this thread's 4 x 4 elements begin in the tile.
-DEV int row() { return threadIdx.x / 16 * 4; }
-DEV int column() { return threadIdx.x % 16 * 4; }
+// Threads are 16 x 16, each with 4 x 4 neighbouring elements.
+struct Float32
+{
+    static constexpr int Pitch = Side + 4; // of a stage's lines: keeps them 16-byte aligned, spreads the banks
+    float sums[4][4];
+
+    DEV_MEMBER static float factor(float x) { return x; }
+
+    DEV_MEMBER void clear()
+    {
+#pragma unroll
+        for (int r = 0; r < 4; r++)
+#pragma unroll
+            for (int c = 0; c < 4; c++) sums[r][c] = 0.0f;
+    }
+
+    DEV_MEMBER void add(const float (*stage)[Pitch])
+    {
+#pragma unroll
+        for (int k = 0; k < Depth; k++) outer4(sums, load4(&stage[k][threadIdx.x / 16 * 4]), load4(&stage[Depth + k][threadIdx.x % 16 * 4]));
+    }
+
+    // Calls visit(row, column, element) for each of this thread's, places being the tile's.
+    template <class Visit> DEV_MEMBER void for_each(const Visit& visit) const
+    {
+#pragma unroll
+        for (int r = 0; r < 4; r++)
+#pragma unroll
+            for (int c = 0; c < 4; c++) visit(threadIdx.x / 16 * 4 + r, threadIdx.x % 16 * 4 + c, sums[r][c]);
+    }
+};
+
+// Eight warps, two down and four across, hold 32 x 16 elements each in accumulators of mma.sync m16n8k8.
+struct Tf32
+{
+    static constexpr int Pitch = Side + 8; // the 32 numbers of a fragment lie in different banks
+    float sums[2][2][4];
+
+    DEV_MEMBER static float factor(float x) { return __uint_as_float(to_tf32(x)); }
+    DEV_MEMBER static int row() { return threadIdx.x / 128 * 32; }
+    DEV_MEMBER static int column() { return threadIdx.x / 32 % 4 * 16; }
+
+    DEV_MEMBER void clear()
+    {
+#pragma unroll
+        for (int m = 0; m < 2; m++)
+#pragma unroll
+            for (int n = 0; n < 2; n++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) sums[m][n][e] = 0.0f;
+    }
+
+    DEV_MEMBER void add(const float (*stage)[Pitch])
+    {
+        const int lane = threadIdx.x % 32;
+#pragma unroll
+        for (int k = 0; k < Depth; k += 8)
+        {
+            uint32_t a[2][4], b[1][4];
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+            {
+                // ldmatrix could not transpose 32-bit numbers: each lane takes its own
+#pragma unroll
+                for (int m = 0; m < 2; m++) a[m][e] = __float_as_uint(stage[k + lane % 4 + e / 2 * 4][row() + 16 * m + lane / 4 + e % 2 * 8]);
+                b[0][e] = __float_as_uint(stage[Depth + k + lane % 4 + e % 2 * 4][column() + lane / 4 + e / 2 * 8]);
+            }
+            mma_tf32(sums, a, b);
+        }
+    }
+
+    template <class Visit> DEV_MEMBER void for_each(const Visit& visit) const
+    {
+#pragma unroll
+        for (int m = 0; m < 2; m++)
+#pragma unroll
+            for (int n = 0; n < 2; n++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) visit(row() + 16 * m + fragment::row(e), column() + 8 * n + fragment::column(e), sums[m][n][e]);
+    }
+};
 
 // The i-th of the four lines whose numbers this thread fetches, and its place within each step of the depth.
 template <bool DepthInnermost> DEV int line(int i) { return (DepthInnermost ? threadIdx.x / 16 : threadIdx.x % 16) + 16 * i; }
@@ -54,37 +132,32 @@ template <class Operand> DEV void fetch(float (&values)[4], const Operand& opera
     }
 }
 
-template <class Operand> DEV void put(float (*stage)[Pitch], const float (&values)[4])
+template <class Product, class Operand> DEV void put(float (*stage)[Product::Pitch], const float (&values)[4])
 {
 #pragma unroll
-    for (int i = 0; i < 4; i++) stage[step<Operand::DepthInnermost>()][line<Operand::DepthInnermost>(i)] = values[i];
+    for (int i = 0; i < 4; i++) stage[step<Operand::DepthInnermost>()][line<Operand::DepthInnermost>(i)] = Product::factor(values[i]);
 }
 
-// product[r][c] = sum of a[row() + r, depth] * b[column() + c, depth] over depth in [begin, end). Every thread of the
-// block takes part.
-template <class A, class B>
-DEV void multiply(float (&product)[4][4], float (*stage)[Pitch], int begin, int end, const A& a, const B& b)
+// product = sum of a[row, depth] * b[column, depth] over depth in [begin, end). Every thread of the block takes part.
+template <class Product, class A, class B>
+DEV void multiply(Product& product, float (*stage)[Product::Pitch], int begin, int end, const A& a, const B& b)
 {
-#pragma unroll
-    for (int r = 0; r < 4; r++)
-#pragma unroll
-        for (int c = 0; c < 4; c++) product[r][c] = 0.0f;
+    product.clear();
     float next_a[4], next_b[4];
     fetch(next_a, a, begin, end);
     fetch(next_b, b, begin, end);
     for (int depth = begin; depth < end; depth += Depth)
     {
         __syncthreads(); // the stage's last readers are done with it
-        put<A>(stage, next_a);
-        put<B>(stage + Depth, next_b);
+        put<Product, A>(stage, next_a);
+        put<Product, B>(stage + Depth, next_b);
         __syncthreads(); // both operands are there
         if (end - depth > Depth)
         {
             fetch(next_a, a, depth + Depth, end);
             fetch(next_b, b, depth + Depth, end);
         }
-#pragma unroll
-        for (int k = 0; k < Depth; k++) outer4(product, load4(&stage[k][row()]), load4(&stage[Depth + k][column()]));
+        product.add(stage);
     }
 }
 }

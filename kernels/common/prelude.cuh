@@ -7,7 +7,7 @@
 //   collectives.cuh   reductions over a warp and a block, for both
 //   column_sums.cuh   sums over the rows of a matrix, for both
 //   conv_geometry.cuh where a convolution's numbers are
-//   gemm_tile.cuh     a tile of a matrix product in float32, for both
+//   gemm_tile.cuh     a tile of a matrix product of float32 numbers, as they are or in TF32, for both
 //   indexing.cuh      where a thread is in its grid
 //   philox.cuh        random numbers by counter
 //   pool_window.cuh   windows sliding over images
@@ -25,11 +25,11 @@
 #include "common/collectives.cuh"
 #include "common/column_sums.cuh"
 #include "common/conv_geometry.cuh"
-#include "common/gemm_tile.cuh"
 #include "common/indexing.cuh"
 #include "common/philox.cuh"
 #include "common/pool_window.cuh"
 #include "common/tensor_core.cuh"
+#include "common/gemm_tile.cuh"
 #include "common/bf16_tile.cuh"
 #include "common/tensor_table.cuh"
 #include "common/product_tile.cuh"

@@ -1,4 +1,5 @@
-// Convolution (cross-correlation) in float32 as implicit matrix products: patches of the input are gathered as they are
+// Convolution (cross-correlation) of float32 numbers, or of those rounded to TF32 (.._tf32, on the tensor cores), as
+// implicit matrix products: patches of the input are gathered as they are
 // read and never stored.
 //
 //   y[n, i, j, k] = sum_{r, s, c} x[n, i stride + r - padding, j stride + s - padding, c] w[k, r, s, c] + bias[k]
@@ -104,35 +105,43 @@ struct ColumnLines
     __device__ float load(int i, const float* at) const { return at[line[i]]; }
 };
 
+template <class Product>
+DEV void forward(float* y, const float* x, const float* w, const float* bias, const ConvSizes& g, int images, float (*stage)[Product::Pitch])
+{
+    const int pixels = images * g.out_height * g.out_width, taps = g.kernel_height * g.kernel_width * g.channels;
+    const int filter_tiles = (g.filters - 1) / gemm_tile::Side + 1;
+    const int pixel0 = blockIdx.x / filter_tiles * gemm_tile::Side, filter0 = blockIdx.x % filter_tiles * gemm_tile::Side;
+    const PatchLines patches(x, pixel0, pixels, g);
+    const RowLines weights(w, filter0, g.filters, taps);
+    Product product;
+    gemm_tile::multiply(product, stage, 0, taps, patches, weights);
+    product.for_each([&](int r, int c, float value) {
+        const int pixel = pixel0 + r, filter = filter0 + c;
+        if (pixel < pixels && filter < g.filters)
+            y[static_cast<int64_t>(pixel) * g.filters + filter] = value + (bias != nullptr ? bias[filter] : 0.0f);
+    });
+}
+
 // Grid: (tiles of pixels) * (tiles of filters), filters innermost.
 extern "C" __global__ void __launch_bounds__(256) conv2d_forward(float* __restrict__ y,          // [images, out_height, out_width, filters]
                                                                  const float* __restrict__ x,    // [images, height, width, channels]
                                                                  const float* __restrict__ w,    // [filters, kernel_height, kernel_width, channels]
                                                                  const float* __restrict__ bias, // [filters] or null
-                                                                 int images, int height, int width, int channels, int filters,
-                                                                 int kernel_height, int kernel_width, int stride, int padding,
-                                                                 int out_height, int out_width)
+                                                                 ConvSizes g, int images)
 {
-    SHARED(float, stage, [gemm_tile::StageLines][gemm_tile::Pitch]);
-    const ConvSizes g = {height, width, channels, filters, kernel_height, kernel_width, stride, padding, out_height, out_width};
-    const int pixels = images * out_height * out_width, taps = kernel_height * kernel_width * channels;
-    const int filter_tiles = (filters - 1) / gemm_tile::Side + 1;
-    const int pixel0 = blockIdx.x / filter_tiles * gemm_tile::Side, filter0 = blockIdx.x % filter_tiles * gemm_tile::Side;
-    const PatchLines patches(x, pixel0, pixels, g);
-    const RowLines weights(w, filter0, filters, taps);
-    float product[4][4];
-    gemm_tile::multiply(product, stage, 0, taps, patches, weights);
+    SHARED(float, stage, [gemm_tile::StageLines][gemm_tile::Float32::Pitch]);
+    forward<gemm_tile::Float32>(y, x, w, bias, g, images, stage);
+}
 
-    const int pixel = pixel0 + gemm_tile::row(), filter = filter0 + gemm_tile::column();
-#pragma unroll
-    for (int r = 0; r < 4; r++)
-    {
-        if (pixel + r >= pixels) continue;
-        float* to = y + static_cast<int64_t>(pixel + r) * filters + filter;
-#pragma unroll
-        for (int c = 0; c < 4; c++)
-            if (filter + c < filters) to[c] = product[r][c] + (bias != nullptr ? bias[filter + c] : 0.0f);
-    }
+// The same.
+extern "C" __global__ void __launch_bounds__(256) conv2d_forward_tf32(float* __restrict__ y,          // [images, out_height, out_width, filters]
+                                                                      const float* __restrict__ x,    // [images, height, width, channels]
+                                                                      const float* __restrict__ w,    // [filters, kernel_height, kernel_width, channels]
+                                                                      const float* __restrict__ bias, // [filters] or null
+                                                                      ConvSizes g, int images)
+{
+    SHARED(float, stage, [gemm_tile::StageLines][gemm_tile::Tf32::Pitch]);
+    forward<gemm_tile::Tf32>(y, x, w, bias, g, images, stage);
 }
 
 // Lines: pixels of a phase. Depth: (t_r, t_s, filter), the numbers of grad_y that reach them.
@@ -195,68 +204,80 @@ struct PhaseWeights
     __device__ float load(int l, const float* at) const { return at[line[l]]; }
 };
 
-// Grid: phases * pixel_tiles * (tiles of channels), channels innermost; pixel_tiles are those of the largest phase.
-extern "C" __global__ void __launch_bounds__(256) conv2d_grad_x(float* __restrict__ grad_x,       // [images, height, width, channels]
-                                                                const float* __restrict__ grad_y, // [images, out_height, out_width, filters]
-                                                                const float* __restrict__ w,      // [filters, kernel_height, kernel_width, channels]
-                                                                int images, int height, int width, int channels, int filters,
-                                                                int kernel_height, int kernel_width, int stride, int padding,
-                                                                int out_height, int out_width, int pixel_tiles)
+template <class Product>
+DEV void backward_input(float* grad_x, const float* grad_y, const float* w, const ConvSizes& g, int images, int pixel_tiles, float (*stage)[Product::Pitch])
 {
-    SHARED(float, stage, [gemm_tile::StageLines][gemm_tile::Pitch]);
-    const ConvSizes g = {height, width, channels, filters, kernel_height, kernel_width, stride, padding, out_height, out_width};
-    const int channel_tiles = (channels - 1) / gemm_tile::Side + 1, tile = blockIdx.x / channel_tiles;
+    const int channel_tiles = (g.channels - 1) / gemm_tile::Side + 1, tile = blockIdx.x / channel_tiles;
     const Phase phase(tile / pixel_tiles, g);
-    const int pixels = images * phase.rows * phase.columns, depth = phase.taps_r * phase.taps_s * filters;
+    const int pixels = images * phase.rows * phase.columns, depth = phase.taps_r * phase.taps_s * g.filters;
     const int pixel0 = tile % pixel_tiles * gemm_tile::Side, channel0 = blockIdx.x % channel_tiles * gemm_tile::Side;
     if (pixel0 >= pixels) return; // with its whole block
     const GradYLines gradients(grad_y, pixel0, pixels, phase, g);
     const PhaseWeights weights(w, channel0, phase, g);
-    float product[4][4];
+    Product product;
     gemm_tile::multiply(product, stage, 0, depth, gradients, weights);
+    product.for_each([&](int r, int c, float value) {
+        const int pixel = pixel0 + r, channel = channel0 + c;
+        if (pixel < pixels && channel < g.channels) grad_x[phase.pixel(pixel, g) * g.channels + channel] = value;
+    });
+}
 
-    const int pixel = pixel0 + gemm_tile::row(), channel = channel0 + gemm_tile::column();
-#pragma unroll
-    for (int r = 0; r < 4; r++)
-    {
-        if (pixel + r >= pixels) continue;
-        float* to = grad_x + phase.pixel(pixel + r, g) * channels + channel;
-#pragma unroll
-        for (int c = 0; c < 4; c++)
-            if (channel + c < channels) to[c] = product[r][c];
-    }
+// Grid: phases * pixel_tiles * (tiles of channels), channels innermost; pixel_tiles are those of the largest phase.
+extern "C" __global__ void __launch_bounds__(256) conv2d_grad_x(float* __restrict__ grad_x,       // [images, height, width, channels]
+                                                                const float* __restrict__ grad_y, // [images, out_height, out_width, filters]
+                                                                const float* __restrict__ w,      // [filters, kernel_height, kernel_width, channels]
+                                                                ConvSizes g, int images, int pixel_tiles)
+{
+    SHARED(float, stage, [gemm_tile::StageLines][gemm_tile::Float32::Pitch]);
+    backward_input<gemm_tile::Float32>(grad_x, grad_y, w, g, images, pixel_tiles, stage);
+}
+
+// The same.
+extern "C" __global__ void __launch_bounds__(256) conv2d_grad_x_tf32(float* __restrict__ grad_x,       // [images, height, width, channels]
+                                                                     const float* __restrict__ grad_y, // [images, out_height, out_width, filters]
+                                                                     const float* __restrict__ w,      // [filters, kernel_height, kernel_width, channels]
+                                                                     ConvSizes g, int images, int pixel_tiles)
+{
+    SHARED(float, stage, [gemm_tile::StageLines][gemm_tile::Tf32::Pitch]);
+    backward_input<gemm_tile::Tf32>(grad_x, grad_y, w, g, images, pixel_tiles, stage);
+}
+
+template <class Product>
+DEV void backward_weight(float* partial, const float* grad_y, const float* x, const ConvSizes& g, int images, int pixels_per_stripe, float (*stage)[Product::Pitch])
+{
+    const int pixels = images * g.out_height * g.out_width, taps = g.kernel_height * g.kernel_width * g.channels;
+    const int tap_tiles = (taps - 1) / gemm_tile::Side + 1, filter_tiles = (g.filters - 1) / gemm_tile::Side + 1;
+    const int tile = blockIdx.x / tap_tiles, stripe = tile / filter_tiles;
+    const int filter0 = tile % filter_tiles * gemm_tile::Side, tap0 = blockIdx.x % tap_tiles * gemm_tile::Side;
+    const int first = stripe * pixels_per_stripe, count = min(pixels_per_stripe, pixels - first);
+    const ColumnLines gradients(grad_y, filter0, g.filters);
+    const TapLines patches(x, tap0, taps, g);
+    Product product;
+    gemm_tile::multiply(product, stage, first, first + count, gradients, patches);
+    product.for_each([&](int r, int c, float value) {
+        const int filter = filter0 + r, tap = tap0 + c;
+        if (filter < g.filters && tap < taps) partial[(static_cast<int64_t>(stripe) * g.filters + filter) * taps + tap] = value;
+    });
 }
 
 // Every stripe's part of grad_w. Grid: stripes * (tiles of filters) * (tiles of taps), taps innermost.
 extern "C" __global__ void __launch_bounds__(256) conv2d_grad_w(float* __restrict__ partial,      // [stripes, filters, kernel_height, kernel_width, channels]
                                                                 const float* __restrict__ grad_y, // [images, out_height, out_width, filters]
                                                                 const float* __restrict__ x,      // [images, height, width, channels]
-                                                                int images, int height, int width, int channels, int filters,
-                                                                int kernel_height, int kernel_width, int stride, int padding,
-                                                                int out_height, int out_width, int pixels_per_stripe)
+                                                                ConvSizes g, int images, int pixels_per_stripe)
 {
-    SHARED(float, stage, [gemm_tile::StageLines][gemm_tile::Pitch]);
-    const ConvSizes g = {height, width, channels, filters, kernel_height, kernel_width, stride, padding, out_height, out_width};
-    const int pixels = images * out_height * out_width, taps = kernel_height * kernel_width * channels;
-    const int tap_tiles = (taps - 1) / gemm_tile::Side + 1, filter_tiles = (filters - 1) / gemm_tile::Side + 1;
-    const int tile = blockIdx.x / tap_tiles, stripe = tile / filter_tiles;
-    const int filter0 = tile % filter_tiles * gemm_tile::Side, tap0 = blockIdx.x % tap_tiles * gemm_tile::Side;
-    const int first = stripe * pixels_per_stripe, count = min(pixels_per_stripe, pixels - first);
-    const ColumnLines gradients(grad_y, filter0, filters);
-    const TapLines patches(x, tap0, taps, g);
-    float product[4][4];
-    gemm_tile::multiply(product, stage, first, first + count, gradients, patches);
+    SHARED(float, stage, [gemm_tile::StageLines][gemm_tile::Float32::Pitch]);
+    backward_weight<gemm_tile::Float32>(partial, grad_y, x, g, images, pixels_per_stripe, stage);
+}
 
-    const int filter = filter0 + gemm_tile::row(), tap = tap0 + gemm_tile::column();
-#pragma unroll
-    for (int r = 0; r < 4; r++)
-    {
-        if (filter + r >= filters) continue;
-        float* to = partial + (static_cast<int64_t>(stripe) * filters + filter + r) * taps + tap;
-#pragma unroll
-        for (int c = 0; c < 4; c++)
-            if (tap + c < taps) to[c] = product[r][c];
-    }
+// The same.
+extern "C" __global__ void __launch_bounds__(256) conv2d_grad_w_tf32(float* __restrict__ partial,      // [stripes, filters, kernel_height, kernel_width, channels]
+                                                                     const float* __restrict__ grad_y, // [images, out_height, out_width, filters]
+                                                                     const float* __restrict__ x,      // [images, height, width, channels]
+                                                                     ConvSizes g, int images, int pixels_per_stripe)
+{
+    SHARED(float, stage, [gemm_tile::StageLines][gemm_tile::Tf32::Pitch]);
+    backward_weight<gemm_tile::Tf32>(partial, grad_y, x, g, images, pixels_per_stripe, stage);
 }
 
 // grad_w = sum of the stripes, first to last. Any grid: each thread takes every (grid size)-th element.

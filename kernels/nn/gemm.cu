@@ -1,4 +1,4 @@
-// C = op(A) op(B) + bias in float32, for matmul and linear, forward and backward: every gradient of a product is a
+// C = relu?(op(A) op(B) + bias) of float32 numbers, or of those rounded to TF32 (gemm_tf32, on the tensor cores), for matmul and linear, forward and backward: every gradient of a product is a
 // product again.
 //
 //   C [rows, columns]; op(A) [rows, depth], stored so or, transposed, as [depth, rows];
@@ -28,26 +28,41 @@ template <bool DepthInnermost_> struct MatrixLines
     __device__ float load(int i, int64_t at) const { return from[i][at]; }
 };
 
-template <bool TransposeA, bool TransposeB>
-DEV void gemm_block(float* c, const float* a, const float* b, const float* bias, int rows, int columns, int depth,
-                    float (*stage)[gemm_tile::Pitch])
+struct GemmSizes
 {
-    const int column_tiles = (columns - 1) / gemm_tile::Side + 1;
-    const int row0 = blockIdx.x / column_tiles * gemm_tile::Side, column0 = blockIdx.x % column_tiles * gemm_tile::Side;
-    const MatrixLines<!TransposeA> lines_a(a, row0, rows, depth);
-    const MatrixLines<TransposeB> lines_b(b, column0, columns, depth);
-    float product[4][4];
-    gemm_tile::multiply(product, stage, 0, depth, lines_a, lines_b);
+    int rows, columns, depth, relu;
+};
 
-    const int row = row0 + gemm_tile::row(), column = column0 + gemm_tile::column();
-#pragma unroll
-    for (int r = 0; r < 4; r++)
+template <class Product, bool TransposeA, bool TransposeB>
+DEV void gemm_block(float* c, const float* a, const float* b, const float* bias, const GemmSizes& size, float (*stage)[Product::Pitch])
+{
+    const int column_tiles = (size.columns - 1) / gemm_tile::Side + 1;
+    const int row0 = blockIdx.x / column_tiles * gemm_tile::Side, column0 = blockIdx.x % column_tiles * gemm_tile::Side;
+    const MatrixLines<!TransposeA> lines_a(a, row0, size.rows, size.depth);
+    const MatrixLines<TransposeB> lines_b(b, column0, size.columns, size.depth);
+    Product product;
+    gemm_tile::multiply(product, stage, 0, size.depth, lines_a, lines_b);
+    product.for_each([&](int r, int j, float value) {
+        const int row = row0 + r, column = column0 + j;
+        if (row >= size.rows || column >= size.columns) return;
+        if (bias != nullptr) value += bias[column];
+        c[static_cast<int64_t>(row) * size.columns + column] = size.relu && value < 0.0f ? 0.0f : value; // NaN stays NaN
+    });
+}
+
+template <class Product>
+DEV void gemm_layouts(float* c, const float* a, const float* b, const float* bias, const GemmSizes& size, bool transpose_a, bool transpose_b,
+                      float (*stage)[Product::Pitch])
+{
+    if (transpose_a)
     {
-        if (row + r >= rows) continue;
-        float* to = c + static_cast<int64_t>(row + r) * columns + column;
-#pragma unroll
-        for (int j = 0; j < 4; j++)
-            if (column + j < columns) to[j] = product[r][j] + (bias != nullptr ? bias[column + j] : 0.0f);
+        if (transpose_b) gemm_block<Product, true, true>(c, a, b, bias, size, stage);
+        else gemm_block<Product, true, false>(c, a, b, bias, size, stage);
+    }
+    else
+    {
+        if (transpose_b) gemm_block<Product, false, true>(c, a, b, bias, size, stage);
+        else gemm_block<Product, false, false>(c, a, b, bias, size, stage);
     }
 }
 
@@ -56,17 +71,19 @@ extern "C" __global__ void __launch_bounds__(256) gemm(float* __restrict__ c,   
                                                        const float* __restrict__ a,    // [rows, depth] or [depth, rows]
                                                        const float* __restrict__ b,    // [depth, columns] or [columns, depth]
                                                        const float* __restrict__ bias, // [columns] or null
-                                                       int rows, int columns, int depth, int transpose_a, int transpose_b)
+                                                       int rows, int columns, int depth, int transpose_a, int transpose_b, int relu)
 {
-    SHARED(float, stage, [gemm_tile::StageLines][gemm_tile::Pitch]);
-    if (transpose_a)
-    {
-        if (transpose_b) gemm_block<true, true>(c, a, b, bias, rows, columns, depth, stage);
-        else gemm_block<true, false>(c, a, b, bias, rows, columns, depth, stage);
-    }
-    else
-    {
-        if (transpose_b) gemm_block<false, true>(c, a, b, bias, rows, columns, depth, stage);
-        else gemm_block<false, false>(c, a, b, bias, rows, columns, depth, stage);
-    }
+    SHARED(float, stage, [gemm_tile::StageLines][gemm_tile::Float32::Pitch]);
+    gemm_layouts<gemm_tile::Float32>(c, a, b, bias, {rows, columns, depth, relu}, transpose_a, transpose_b, stage);
+}
+
+// The same.
+extern "C" __global__ void __launch_bounds__(256) gemm_tf32(float* __restrict__ c,          // [rows, columns]
+                                                            const float* __restrict__ a,    // [rows, depth] or [depth, rows]
+                                                            const float* __restrict__ b,    // [depth, columns] or [columns, depth]
+                                                            const float* __restrict__ bias, // [columns] or null
+                                                            int rows, int columns, int depth, int transpose_a, int transpose_b, int relu)
+{
+    SHARED(float, stage, [gemm_tile::StageLines][gemm_tile::Tf32::Pitch]);
+    gemm_layouts<gemm_tile::Tf32>(c, a, b, bias, {rows, columns, depth, relu}, transpose_a, transpose_b, stage);
 }

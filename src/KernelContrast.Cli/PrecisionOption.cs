@@ -8,9 +8,9 @@ internal static class PrecisionOption
     internal static Option<string> Create(string description)
     {
         var option = new Option<string>("--precision") { Description = description, DefaultValueFactory = _ => "f32" };
-        option.AcceptOnlyFromAmong("f32", "bf16");
+        option.AcceptOnlyFromAmong("f32", "tf32", "bf16");
         return option;
     }
 
-    internal static Precision Parse(string name) => name == "bf16" ? Precision.BFloat16 : Precision.Float32;
+    internal static Precision Parse(string name) => name switch { "f32" => Precision.Float32, "tf32" => Precision.Tf32, _ => Precision.BFloat16 };
 }

@@ -12,7 +12,7 @@ internal sealed class BFloat16Cases : ICaseSource
     public IEnumerable<OpCase> Cases()
     {
         yield return Cast();
-        foreach (OpCase test in Products()) yield return Product(test);
+        foreach (OpCase test in Products()) yield return Product(test, Precision.BFloat16, "bfloat16", Rounded, roundsResult: true);
         ICaseSource[] passing = [new ReluCases(), new PoolCases(), new BatchNormCases(), new ElementwiseCases()];
         string[] ops = ["relu", "max-pool2d", "avg-pool2d", "global-avg-pool", "batch-norm", "add"];
         foreach (OpCase test in passing.SelectMany(s => s.Cases()).Where(c => ops.Contains(c.Op) && !c.BenchmarkOnly && Elements(c) <= MostElements))
@@ -22,7 +22,8 @@ internal sealed class BFloat16Cases : ICaseSource
 
     private static long Elements(OpCase test) => test.Inputs.Sum(i => i.Shape.Count);
 
-    private static IEnumerable<OpCase> Products()
+    /// <summary>Of Linear, MatMul and Conv2d: the float32 ones, and sizes that fill the tensor cores' tiles.</summary>
+    internal static IEnumerable<OpCase> Products()
     {
         ICaseSource[] sources = [new MatMulCases(), new LinearCases(), new Conv2dCases()];
         foreach (OpCase test in sources.SelectMany(s => s.Cases()).Where(c => !c.BenchmarkOnly && Elements(c) <= MostElements)) yield return test;
@@ -38,22 +39,31 @@ internal sealed class BFloat16Cases : ICaseSource
         yield return Conv2dCases.Case("whole chunks, several stripes of pixels", 5, 8, 8, 8, 8, 3, 3, 1, 1, false, 56);
     }
 
-    private static OpCase Product(OpCase test) => new()
+    /// <summary>A product under <see cref="Autocast"/>; the naive implementation rounds inputs and upstream gradient, and the result if that is stored so.</summary>
+    internal static OpCase Product(OpCase test, Precision precision, string name, Func<double, double> round, bool roundsResult)
     {
-        Op = test.Op,
-        Name = test.Name + ", bfloat16",
-        Kernels = [.. test.Kernels, "cast"],
-        Precision = Precision.BFloat16,
-        Inputs = test.Inputs,
-        Run = t =>
+        double[] Each(double[] x) => Array.ConvertAll(x, v => round(v));
+        return new()
         {
-            using (Autocast.To(Precision.BFloat16)) return test.Run(t).To(DType.Float32);
-        },
-        Reference = test.Reference,
-        ReferenceGradient = test.ReferenceGradient,
-        Naive = x => Rounded(test.Reference(All(x))),
-        NaiveGradient = (x, cotangent) => test.ReferenceGradient!(All(x), Rounded(cotangent)),
-    };
+            Op = test.Op,
+            Name = $"{test.Name}, {name}",
+            Kernels = [.. test.Kernels, "cast"],
+            Precision = precision,
+            Inputs = test.Inputs,
+            Run = t =>
+            {
+                using (Autocast.To(precision)) return test.Run(t).To(DType.Float32);
+            },
+            Reference = test.Reference,
+            ReferenceGradient = test.ReferenceGradient,
+            Naive = x =>
+            {
+                double[] y = test.Reference([.. x.Select(Each)]);
+                return roundsResult ? Each(y) : y;
+            },
+            NaiveGradient = (x, cotangent) => test.ReferenceGradient!([.. x.Select(Each)], Each(cotangent)),
+        };
+    }
 
     /// <summary>Those inputs that have the first one's shape are bfloat16 tensors; the numbers of all are exact in it.</summary>
     private static OpCase PassingOn(OpCase test)
@@ -121,8 +131,6 @@ internal sealed class BFloat16Cases : ICaseSource
         foreach (int i in Enumerable.Range(0, x.Length).OrderBy(i => x[i])) y[i] = BitConverter.UInt32BitsToSingle((uint)(0x3800 + rank++) << 16);
         return y;
     }
-
-    private static double[][] All(double[][] x) => [.. x.Select(Rounded)];
 
     private static double[] Rounded(double[] x) => Array.ConvertAll(x, Rounded);
 

@@ -56,9 +56,9 @@ internal sealed class VendorLibraryTests
         using var scope = new TensorScope();
         Tensor a = Tensor.RandomNormal(new(8, 300), 1, TestDevice.Cuda), b = Tensor.RandomNormal(new(300, 8), 2, TestDevice.Cuda), c = Tensor.Empty(new(8, 8), TestDevice.Cuda);
         Tensor bias = Tensor.RandomNormal(new(8), 3, TestDevice.Cuda);
-        for (int i = 0; i < 3; i++) Gemm.RunCuda(c, a, false, b, false, 300, bias);
+        for (int i = 0; i < 3; i++) Gemm.RunCuda(c, a, false, b, false, 300, Precision.Float32, bias);
         long before = GC.GetAllocatedBytesForCurrentThread();
-        Gemm.RunCuda(c, a, false, b, false, 300, bias);
+        Gemm.RunCuda(c, a, false, b, false, 300, Precision.Float32, bias);
         Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.Zero);
     }
 

@@ -11,6 +11,10 @@ namespace KernelContrast;
 /// results are bfloat16 tensors, and batch norm, ReLU, max and global average pooling pass them on as they are; for a loss
 /// or another op, convert with <see cref="Tensor.To(DType)"/>. On the CPU, which computes in float32, results are float32.
 /// </para>
+/// <para>
+/// In TF32 tensors stay float32: on CUDA the tensor cores round the factors as they multiply, on the CPU the ops round them
+/// before.
+/// </para>
 /// <para>Micikevicius et al., "Mixed precision training", ICLR 2018; bfloat16 needs no loss scaling.</para>
 /// </remarks>
 /// <example><code>
@@ -34,9 +38,9 @@ public sealed class Autocast : IDisposable
     public static Precision Precision => t_precision;
 
     /// <summary>Begins a scope. Scopes nest: an inner one may go back to float32.</summary>
-    /// <exception cref="NotSupportedException"><paramref name="precision"/> is TF32, for which there are no products yet.</exception>
-    public static Autocast To(Precision precision) => precision is Precision.Float32 or Precision.BFloat16 ? new(precision)
-        : throw new NotSupportedException($"Products cannot be formed in {precision} as yet. Use Precision.Float32 or Precision.BFloat16.");
+    /// <exception cref="ArgumentOutOfRangeException">There is no such precision.</exception>
+    public static Autocast To(Precision precision) => Enum.IsDefined(precision) ? new(precision)
+        : throw new ArgumentOutOfRangeException(nameof(precision), precision, "Products are formed in Float32, Tf32 or BFloat16.");
 
     /// <summary>Ends the scope.</summary>
     public void Dispose()
@@ -56,7 +60,8 @@ public sealed class Autocast : IDisposable
 
     /// <summary>A factor of a product as its kernels take it: a new handle, cut from the tape, for the caller to dispose.</summary>
     internal static Tensor Factor(Tensor x, Precision precision) =>
-        precision == Precision.Float32 || x.Type == DType.BFloat16 ? x.Detach()
+        precision == Precision.Float32 || x.Type == DType.BFloat16 || (precision == Precision.Tf32 && x.Device.ComputesInTf32) ? x.Detach()
+        : precision == Precision.Tf32 ? CastOp.RoundedToTf32(x)
         : x.Device.ComputesInBFloat16 ? CastOp.Converted(x, DType.BFloat16)
         : CastOp.Rounded(x);
 

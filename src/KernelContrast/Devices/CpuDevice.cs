@@ -45,6 +45,8 @@ public sealed class CpuDevice : Device
 
     internal override bool ComputesInBFloat16 => false;
 
+    internal override bool ComputesInTf32 => false;
+
     internal override DeviceBuffer Allocate(long bytes) => new CpuBuffer(this, bytes);
 
     internal override unsafe void CopyFromHost(DeviceBuffer destination, ReadOnlySpan<byte> source) =>

@@ -138,6 +138,8 @@ public sealed unsafe partial class CudaDevice : Device
 
     internal override bool ComputesInBFloat16 => true;
 
+    internal override bool ComputesInTf32 => true;
+
     internal override DeviceBuffer Allocate(long bytes) => new CudaBuffer(this, _pool.Rent(bytes, out long reserved), bytes, reserved);
 
     internal override bool RunsBehind => true;

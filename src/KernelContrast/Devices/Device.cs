@@ -32,6 +32,9 @@ public abstract partial class Device
     /// <summary>Whether ops take bfloat16 tensors here; else they are storage only, to be converted.</summary>
     internal abstract bool ComputesInBFloat16 { get; }
 
+    /// <summary>Whether products round float32 factors to TF32 themselves when asked to; else they are given rounded ones.</summary>
+    internal abstract bool ComputesInTf32 { get; }
+
     /// <summary>Uninitialised memory of at least <paramref name="bytes"/> bytes (never zero-length).</summary>
     internal abstract DeviceBuffer Allocate(long bytes);
 

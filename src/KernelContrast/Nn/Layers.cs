@@ -21,7 +21,10 @@ public sealed class Linear : Module
     public Tensor? Bias => Own("bias");
 
     /// <inheritdoc/>
-    public override Tensor Forward(Tensor x) => Functional.Linear(x, Weight, Bias);
+    public override Tensor Forward(Tensor x) => Forward(x, relu: false);
+
+    /// <summary>With ReLU in the same pass when asked for.</summary>
+    public Tensor Forward(Tensor x, bool relu) => Functional.Linear(x, Weight, Bias, relu);
 }
 
 /// <summary>Convolution of x [N, C, H, W] with K filters [K, C, R, S], with zeros beyond the border.</summary>
@@ -121,7 +124,7 @@ public sealed class Relu : Module
     public override Tensor Forward(Tensor x) => Functional.Relu(x);
 }
 
-/// <summary>Modules one after the other, named 0, 1, 2, … A ReLU behind a batch norm runs in the same pass.</summary>
+/// <summary>Modules one after the other, named 0, 1, 2, … A ReLU behind a batch norm or a linear layer runs in the same pass.</summary>
 public sealed class Sequential : Module
 {
     private readonly Module[] _modules;
@@ -138,12 +141,14 @@ public sealed class Sequential : Module
     {
         for (int i = 0; i < _modules.Length; i++)
         {
-            if (_modules[i] is BatchNorm norm && i + 1 < _modules.Length && _modules[i + 1] is Relu)
+            bool relu = i + 1 < _modules.Length && _modules[i + 1] is Relu;
+            (x, int used) = _modules[i] switch
             {
-                x = norm.Forward(x, relu: true);
-                i++;
-            }
-            else x = _modules[i].Forward(x);
+                BatchNorm norm when relu => (norm.Forward(x, relu: true), 2),
+                Linear linear when relu => (linear.Forward(x, relu: true), 2),
+                Module module => (module.Forward(x), 1),
+            };
+            i += used - 1;
         }
         return x;
     }

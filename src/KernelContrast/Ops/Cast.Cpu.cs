@@ -6,6 +6,20 @@ internal static partial class CastOp
 {
     internal sealed unsafe class Cpu : Kernels
     {
+        internal override void RoundToTf32(Tensor y, Tensor x)
+        {
+            nint to = y.Pointer, from = x.Pointer;
+            ((CpuDevice)y.Device).Workers.ForRanges(y.Count, CpuGrain.Elementwise, (start, end) =>
+            {
+                for (long i = start; i < end; i++)
+                {
+                    uint bits = ((uint*)from)[i];
+                    // infinities and NaN stay
+                    ((uint*)to)[i] = (bits & 0x7f800000) == 0x7f800000 ? bits : (bits + 0x1000) & 0xffffe000;
+                }
+            });
+        }
+
         internal override void Convert(Tensor y, Tensor x)
         {
             nint to = y.Pointer, from = x.Pointer;

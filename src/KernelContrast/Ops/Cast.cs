@@ -10,6 +10,9 @@ internal static partial class CastOp
     {
         /// <summary>y = x; one of the two is float32, the other bfloat16.</summary>
         internal abstract void Convert(Tensor y, Tensor x);
+
+        /// <summary>y = x rounded to TF32, both float32. Only for devices whose products do not round.</summary>
+        internal virtual void RoundToTf32(Tensor y, Tensor x) => throw new NotSupportedException($"{x.Device} rounds to TF32 in its products.");
     }
 
     internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
@@ -24,6 +27,14 @@ internal static partial class CastOp
             $"cast: x holds {x.Type} and cannot become {type}: conversions are between Float32 and BFloat16.");
         Tensor y = Tensor.Empty(x.Shape, x.Device, type);
         On(x.Device).Convert(y, x);
+        return y;
+    }
+
+    /// <summary>A float32 copy whose numbers are those of TF32, to nearest and ties away from zero, cut from the tape.</summary>
+    internal static Tensor RoundedToTf32(Tensor x)
+    {
+        Tensor y = Tensor.Empty(x.Shape, x.Device);
+        On(x.Device).RoundToTf32(y, x);
         return y;
     }
 

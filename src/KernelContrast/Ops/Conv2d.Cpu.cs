@@ -11,7 +11,7 @@ internal static partial class Conv2dOp
     /// </summary>
     internal sealed unsafe class Cpu : Kernels
     {
-        internal override void Forward(Tensor y, Tensor x, Tensor weight, Tensor? bias, Geometry g)
+        internal override void Forward(Tensor y, Tensor x, Tensor weight, Tensor? bias, Geometry g, Precision precision)
         {
             int height = g.Height, width = g.Width, outHeight = g.OutHeight, outWidth = g.OutWidth;
             if (g is { KernelHeight: 1, KernelWidth: 1, Stride: 1, Padding: 0 })
@@ -43,7 +43,7 @@ internal static partial class Conv2dOp
             }.Run((CpuDevice)y.Device, phases);
         }
 
-        internal override void BackwardInput(Tensor gradX, Tensor gradY, Tensor weight, Geometry g)
+        internal override void BackwardInput(Tensor gradX, Tensor gradY, Tensor weight, Geometry g, Precision precision)
         {
             // Input pixels h = stride·i + offset of one offset meet only the filter rows r ≡ offset + padding (mod
             // stride), and there grad_x is a convolution of grad_y of stride 1 with those rows, last one first. So the
@@ -91,7 +91,7 @@ internal static partial class Conv2dOp
             }.Run((CpuDevice)gradX.Device, phases);
         }
 
-        internal override void BackwardWeight(Tensor gradWeight, Tensor gradY, Tensor x, Geometry g) =>
+        internal override void BackwardWeight(Tensor gradWeight, Tensor gradY, Tensor x, Geometry g, Precision precision) =>
             new ConvWeightPass { GradWeight = gradWeight.Floats, GradY = gradY.Floats, X = x.Floats, Size = g }.Run((CpuDevice)gradWeight.Device);
 
         internal override void BackwardBias(Tensor gradBias, Tensor gradY, Geometry g) =>

@@ -72,12 +72,5 @@ internal static partial class Conv2dOp
 
         /// <summary>Large tiles of so many pixels.</summary>
         private static long Halved(long pixels) => (pixels + LargeTile - 1) / LargeTile;
-
-        /// <summary>ConvSizes of <c>kernels/common/conv_geometry.cuh</c>.</summary>
-        private readonly struct Sizes(Geometry g)
-        {
-            public readonly int Height = g.Height, Width = g.Width, Channels = g.Channels, Filters = g.Filters, KernelHeight = g.KernelHeight,
-                KernelWidth = g.KernelWidth, Stride = g.Stride, Padding = g.Padding, OutHeight = g.OutHeight, OutWidth = g.OutWidth;
-        }
     }
 }

@@ -5,19 +5,19 @@ namespace KernelContrast;
 internal static partial class Conv2dOp
 {
     /// <summary>The kernels of <c>kernels/nn/conv2d.cu</c>, which count pixels, taps and tiles in 32 bits.</summary>
-    internal sealed class Cuda : Kernels
+    internal sealed unsafe class Cuda : Kernels
     {
         private const string File = "nn/conv2d";
         private const int Threads = 256;
 
         internal const int Tile = 64;
 
-        private static readonly CudaKernel ForwardKernel = new(File, "conv2d_forward");
-        private static readonly CudaKernel GradX = new(File, "conv2d_grad_x");
-        private static readonly CudaKernel GradW = new(File, "conv2d_grad_w");
+        private static readonly CudaKernel ForwardKernel = new(File, "conv2d_forward"), ForwardTf32 = new(File, "conv2d_forward_tf32");
+        private static readonly CudaKernel GradX = new(File, "conv2d_grad_x"), GradXTf32 = new(File, "conv2d_grad_x_tf32");
+        private static readonly CudaKernel GradW = new(File, "conv2d_grad_w"), GradWTf32 = new(File, "conv2d_grad_w_tf32");
         private static readonly CudaKernel Fold = new(File, "conv2d_fold");
 
-        internal override void Forward(Tensor y, Tensor x, Tensor weight, Tensor? bias, Geometry g)
+        internal override void Forward(Tensor y, Tensor x, Tensor weight, Tensor? bias, Geometry g, Precision precision)
         {
             long blocks = Tiles(Pixels(g)) * Tiles(g.Filters);
             if (blocks == 0) return;
@@ -26,11 +26,11 @@ internal static partial class Conv2dOp
                 Bf16.Forward(y, x, weight, bias, g);
                 return;
             }
-            ForwardKernel.Launch(y.Device, new(Checked(blocks, g), Threads), y, x, weight, bias, g.Images, g.Height, g.Width, g.Channels,
-                g.Filters, g.KernelHeight, g.KernelWidth, g.Stride, g.Padding, g.OutHeight, g.OutWidth);
+            var sizes = new Sizes(g);
+            (precision == Precision.Tf32 ? ForwardTf32 : ForwardKernel).Launch(y.Device, new(Checked(blocks, g), Threads), y, x, weight, bias, KernelArgument.Struct(&sizes), g.Images);
         }
 
-        internal override void BackwardInput(Tensor gradX, Tensor gradY, Tensor weight, Geometry g)
+        internal override void BackwardInput(Tensor gradX, Tensor gradY, Tensor weight, Geometry g, Precision precision)
         {
             if (gradX.Count == 0) return;
             Checked((long)g.Images * g.Height * g.Width, g);
@@ -44,11 +44,12 @@ internal static partial class Conv2dOp
                 return;
             }
             int pixelTiles = Checked(Tiles(largest), g);
-            GradX.Launch(gradX.Device, new(Checked(phases * pixelTiles * Tiles(g.Channels), g), Threads), gradX, gradY, weight, g.Images,
-                g.Height, g.Width, g.Channels, g.Filters, g.KernelHeight, g.KernelWidth, g.Stride, g.Padding, g.OutHeight, g.OutWidth, pixelTiles);
+            var sizes = new Sizes(g);
+            (precision == Precision.Tf32 ? GradXTf32 : GradX).Launch(gradX.Device, new(Checked(phases * pixelTiles * Tiles(g.Channels), g), Threads), gradX, gradY, weight,
+                KernelArgument.Struct(&sizes), g.Images, pixelTiles);
         }
 
-        internal override void BackwardWeight(Tensor gradWeight, Tensor gradY, Tensor x, Geometry g)
+        internal override void BackwardWeight(Tensor gradWeight, Tensor gradY, Tensor x, Geometry g, Precision precision)
         {
             Device device = gradWeight.Device;
             int pixels = Pixels(g);
@@ -57,8 +58,11 @@ internal static partial class Conv2dOp
             using Tensor? partial = stripes == 1 ? null : Tensor.Empty(new(stripes, checked((int)gradWeight.Count)), device);
             if (gradY.Type == DType.BFloat16) Bf16.BackwardWeight(partial ?? gradWeight, gradY, x, g, stripes * tiles, pixelsPerStripe);
             else
-                GradW.Launch(device, new(Checked(stripes * tiles, g), Threads), partial ?? gradWeight, gradY, x, g.Images, g.Height, g.Width, g.Channels,
-                    g.Filters, g.KernelHeight, g.KernelWidth, g.Stride, g.Padding, g.OutHeight, g.OutWidth, pixelsPerStripe);
+            {
+                var sizes = new Sizes(g);
+                (precision == Precision.Tf32 ? GradWTf32 : GradW).Launch(device, new(Checked(stripes * tiles, g), Threads), partial ?? gradWeight, gradY, x,
+                    KernelArgument.Struct(&sizes), g.Images, pixelsPerStripe);
+            }
             if (partial is not null)
                 Fold.Launch(device, LaunchShape.GridStride(gradWeight.Count, Threads), gradWeight, partial, stripes, gradWeight.Count);
         }
@@ -86,5 +90,12 @@ internal static partial class Conv2dOp
         /// <summary>A count, which the kernels hold in 32 bits; a tile's worth of room keeps their sums from overflowing.</summary>
         internal static int Checked(long count, Geometry g) => count <= int.MaxValue - Tile ? (int)count
             : throw new ArgumentException($"conv2d: {g.Images} images of {g.Height}×{g.Width} are more pixels than one launch can count. Split the batch.");
+    }
+
+    /// <summary>ConvSizes of <c>kernels/common/conv_geometry.cuh</c>.</summary>
+    private readonly struct Sizes(Geometry g)
+    {
+        public readonly int Height = g.Height, Width = g.Width, Channels = g.Channels, Filters = g.Filters, KernelHeight = g.KernelHeight,
+            KernelWidth = g.KernelWidth, Stride = g.Stride, Padding = g.Padding, OutHeight = g.OutHeight, OutWidth = g.OutWidth;
     }
 }

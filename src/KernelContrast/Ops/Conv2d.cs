@@ -34,10 +34,10 @@ internal static partial class Conv2dOp
 
     internal abstract class Kernels
     {
-        /// <summary>y = x ⋆ w (+ bias).</summary>
-        internal abstract void Forward(Tensor y, Tensor x, Tensor weight, Tensor? bias, Geometry g);
-        internal abstract void BackwardInput(Tensor gradX, Tensor gradY, Tensor weight, Geometry g);
-        internal abstract void BackwardWeight(Tensor gradWeight, Tensor gradY, Tensor x, Geometry g);
+        /// <summary>y = x ⋆ w (+ bias). The precision tells TF32 from float32.</summary>
+        internal abstract void Forward(Tensor y, Tensor x, Tensor weight, Tensor? bias, Geometry g, Precision precision);
+        internal abstract void BackwardInput(Tensor gradX, Tensor gradY, Tensor weight, Geometry g, Precision precision);
+        internal abstract void BackwardWeight(Tensor gradWeight, Tensor gradY, Tensor x, Geometry g, Precision precision);
         internal abstract void BackwardBias(Tensor gradBias, Tensor gradY, Geometry g);
     }
 
@@ -63,13 +63,13 @@ internal static partial class Conv2dOp
         Precision precision = Autocast.Of(Op, x);
         using Tensor xFactor = Autocast.Factor(x, precision), weightFactor = Autocast.Factor(weight, precision);
         Tensor y = Tensor.Empty(new(g.Images, g.Filters, g.OutHeight, g.OutWidth), device, Autocast.ResultType(device, precision));
-        if (y.Count > 0) On(device).Forward(y, xFactor, weightFactor, bias, g);
+        if (y.Count > 0) On(device).Forward(y, xFactor, weightFactor, bias, g, precision);
         return Tape.Record(Op, y, [x, weight, bias], saved: [xFactor, weightFactor], (in b) =>
         {
             Kernels kernels = On(b.GradOutput.Device);
             using Tensor gradY = Autocast.Factor(b.GradOutput, precision);
-            if (b.Needs(0)) kernels.BackwardInput(b.NewGrad(0), gradY, weight: b.Saved(1), g);
-            if (b.Needs(1)) kernels.BackwardWeight(b.NewGrad(1), gradY, x: b.Saved(0), g);
+            if (b.Needs(0)) kernels.BackwardInput(b.NewGrad(0), gradY, weight: b.Saved(1), g, precision);
+            if (b.Needs(1)) kernels.BackwardWeight(b.NewGrad(1), gradY, x: b.Saved(0), g, precision);
             if (b.Needs(2)) kernels.BackwardBias(b.NewGrad(2), b.GradOutput, g);
         });
     }

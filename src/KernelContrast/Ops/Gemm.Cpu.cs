@@ -12,20 +12,21 @@ internal static unsafe partial class Gemm
     private const int Depth = 384, BlockRows = 16 * 14, BlockColumns = 4096;
 
     /// <summary>
-    /// c[m,n] = op(a)[m,k] · op(b)[k,n] (+ bias[n] to every row); dense row-major, overwriting c.
+    /// c[m,n] = op(a)[m,k] · op(b)[k,n] (+ bias[n] to every row), and its negative numbers 0 with <paramref name="relu"/>;
+    /// dense row-major, overwriting c.
     /// </summary>
-    internal static void Run(CpuDevice cpu, float* c, float* a, bool transposeA, float* b, bool transposeB, int m, int n, int k, float* bias = null)
+    internal static void Run(CpuDevice cpu, float* c, float* a, bool transposeA, float* b, bool transposeB, int m, int n, int k, float* bias = null, bool relu = false)
     {
         if (m == 0 || n == 0) return;
         switch (Simd.Bits)
         {
-            case 512: Run<F512>(cpu, c, a, transposeA, b, transposeB, m, n, k, bias); break;
-            case 256: Run<F256>(cpu, c, a, transposeA, b, transposeB, m, n, k, bias); break;
-            default: Run<F128>(cpu, c, a, transposeA, b, transposeB, m, n, k, bias); break;
+            case 512: Run<F512>(cpu, c, a, transposeA, b, transposeB, m, n, k, bias, relu); break;
+            case 256: Run<F256>(cpu, c, a, transposeA, b, transposeB, m, n, k, bias, relu); break;
+            default: Run<F128>(cpu, c, a, transposeA, b, transposeB, m, n, k, bias, relu); break;
         }
     }
 
-    private static void Run<T>(CpuDevice cpu, float* c, float* a, bool transposeA, float* b, bool transposeB, int m, int n, int k, float* bias)
+    private static void Run<T>(CpuDevice cpu, float* c, float* a, bool transposeA, float* b, bool transposeB, int m, int n, int k, float* bias, bool relu)
         where T : struct, ISimd<T>
     {
         int threads = cpu.Workers.Count, tileRows = Tile.MaxRows<T>(), tileColumns = 2 * T.Width;
@@ -50,6 +51,7 @@ internal static unsafe partial class Gemm
             K = k,
             TransposeA = transposeA,
             TransposeB = transposeB,
+            Relu = relu,
             Packed = packed,
             Scratch = scratch,
             ScratchFloats = blockFloats,
@@ -81,7 +83,7 @@ internal static unsafe partial class Gemm
     {
         public float* C, A, B, Bias, Packed, Scratch;
         public int M, N, K;
-        public bool TransposeA, TransposeB;
+        public bool TransposeA, TransposeB, Relu;
         public long ScratchFloats;
         public int Rows, RowBlocks, Column, Columns, ColumnGroups, K0, Depth, PanelsPerItem;
     }
@@ -127,7 +129,19 @@ internal static unsafe partial class Gemm
                 else tile.Initial0 = job.Bias != null ? job.Bias + column : zeros;
                 // A panel of at most one vector of columns is packed as wide as any other.
                 tile.Run<T>(Math.Min(tileRows, rows - row), columns);
+                if (job.Relu && job.K0 + job.Depth == job.K) Rectify<T>(tile.Out0, Math.Min(tileRows, rows - row), columns, job.N);
             }
+        }
+    }
+
+    // c = max(c, 0) of a tile that was just written; NaN stays NaN.
+    private static void Rectify<T>(float* c, int rows, int columns, int pitch) where T : struct, ISimd<T>
+    {
+        for (int row = 0; row < rows; row++, c += pitch)
+        {
+            int i = 0;
+            for (; i + T.Width <= columns; i += T.Width) T.Store(c + i, T.SelectGreater(T.Zero, T.Load(c + i), T.Zero, T.Load(c + i)));
+            for (; i < columns; i++) c[i] = 0 > c[i] ? 0 : c[i];
         }
     }
 

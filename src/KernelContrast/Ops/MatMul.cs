@@ -20,8 +20,8 @@ internal static partial class MatMulOp
 {
     internal abstract class Kernels
     {
-        /// <summary>c = op(a)·op(b), overwriting.</summary>
-        internal abstract void Multiply(Tensor c, Tensor a, Tensor b, bool transposeA, bool transposeB);
+        /// <summary>c = op(a)·op(b), overwriting. The precision tells TF32 from float32.</summary>
+        internal abstract void Multiply(Tensor c, Tensor a, Tensor b, bool transposeA, bool transposeB, Precision precision);
     }
 
     internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
@@ -39,7 +39,7 @@ internal static partial class MatMulOp
         Precision precision = Autocast.Of("matmul", a.Type == DType.BFloat16 ? a : b);
         using Tensor aFactor = Autocast.Factor(a, precision), bFactor = Autocast.Factor(b, precision);
         Tensor c = Tensor.Empty(new(rows, columns), device, Autocast.ResultType(device, precision));
-        On(device).Multiply(c, aFactor, bFactor, transposeA, transposeB);
+        On(device).Multiply(c, aFactor, bFactor, transposeA, transposeB, precision);
         return Tape.Record("matmul", c, [a, b], saved: [aFactor, bFactor], (in context) => Backward(context, transposeA, transposeB, precision));
     }
 
@@ -51,14 +51,14 @@ internal static partial class MatMulOp
         if (context.Needs(0))
         {
             // grad_A = grad_C·Bᵀ; transposed: B·grad_Cᵀ
-            if (transposeA) kernels.Multiply(context.NewGrad(0), b, gradC, transposeB, true);
-            else kernels.Multiply(context.NewGrad(0), gradC, b, false, !transposeB);
+            if (transposeA) kernels.Multiply(context.NewGrad(0), b, gradC, transposeB, true, precision);
+            else kernels.Multiply(context.NewGrad(0), gradC, b, false, !transposeB, precision);
         }
         if (context.Needs(1))
         {
             // grad_B = Aᵀ·grad_C; transposed: grad_Cᵀ·A
-            if (transposeB) kernels.Multiply(context.NewGrad(1), gradC, a, true, transposeA);
-            else kernels.Multiply(context.NewGrad(1), a, gradC, !transposeA, false);
+            if (transposeB) kernels.Multiply(context.NewGrad(1), gradC, a, true, transposeA, precision);
+            else kernels.Multiply(context.NewGrad(1), a, gradC, !transposeA, false, precision);
         }
     }
 }

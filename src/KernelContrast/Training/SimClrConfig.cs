@@ -139,7 +139,7 @@ public sealed record SimClrConfig
         That(Temperature > 0 && float.IsNormal((float)Temperature), $"The temperature is above 0 and within float32's range, not {Temperature}.");
         That(BatchSize is >= 2 and <= 1 << 20, $"A batch has 2 to {1 << 20} images, not {BatchSize}.");
         That(MicroBatch >= 0 && MicroBatch <= BatchSize, $"A micro-batch has at most the {BatchSize} images of a batch (0: all at once), not {MicroBatch}.");
-        That(Precision is Precision.Float32 or Precision.BFloat16, $"Networks train in Float32 or BFloat16, not in {Precision}.");
+        That(Enum.IsDefined(Precision), $"Networks train in Float32, Tf32 or BFloat16, not in {Precision}.");
         That(Epochs is >= 1 and <= 1_000_000, $"There are 1 to 1000000 epochs, not {Epochs}.");
         That(LearningRate > 0 && double.IsFinite(LearningRate), $"The learning rate is above 0, not {LearningRate}.");
         That(WarmupEpochs >= 0 && WarmupEpochs <= Epochs, $"The warm-up lasts 0 to all {Epochs} epochs, not {WarmupEpochs}.");
