@@ -209,12 +209,14 @@ KCE_API cuStreamDestroy_v2(void* stream)
 KCE_API cuStreamSynchronize(void* stream)
 {
     if (Result r = ready()) return r;
+    if (Result r = refuse_while_capturing(stream, "cuStreamSynchronize")) return r;
     return is_stream(stream) ? finish_copies() : error(InvalidHandle, "cuStreamSynchronize of an unknown stream");
 }
 
 KCE_API cuStreamQuery(void* stream)
 {
     if (Result r = ready()) return r;
+    if (Result r = refuse_while_capturing(stream, "cuStreamQuery")) return r;
     return is_stream(stream) ? Success : error(InvalidHandle, "cuStreamQuery of an unknown stream");
 }
 

@@ -123,6 +123,7 @@ KCE_API cuEventRecord(void* event, void* stream)
 {
     if (Result r = ready()) return r;
     if (!is_stream(stream)) return error(InvalidHandle, "cuEventRecord on an unknown stream");
+    if (Result r = refuse_while_capturing(stream, "cuEventRecord")) return r;
     std::lock_guard lock(guard);
     auto found = events.find(event);
     if (found == events.end()) return error(InvalidHandle, "cuEventRecord of an unknown event");
@@ -151,6 +152,7 @@ KCE_API cuStreamWaitEvent(void* stream, void* event, unsigned flags)
     if (Result r = ready()) return r;
     if (flags != 0) return error(InvalidValue, "cuStreamWaitEvent takes no flags");
     if (!is_stream(stream)) return error(InvalidHandle, "cuStreamWaitEvent on an unknown stream");
+    if (Result r = refuse_while_capturing(stream, "cuStreamWaitEvent")) return r;
     std::lock_guard lock(guard);
     return events.count(event) != 0 ? Success : error(InvalidHandle, "cuStreamWaitEvent of an unknown event");
 }

@@ -19,6 +19,7 @@ template <typename T> Result fill(uint64_t to, T value, size_t count, void* stre
     if (Result r = ready_on(stream)) return r;
     if (to % sizeof(T) != 0) return error(InvalidValue, std::string(name) + " of a misaligned address");
     if (Result r = check_range(to, count * sizeof(T), name)) return r;
+    if (is_capturing(stream)) return capture([=] { return fill(to, value, count, nullptr, name); });
     auto* data = reinterpret_cast<T*>(to);
     for (size_t i = 0; i < count; i++) data[i] = value;
     mark_written(to, count * sizeof(T));
@@ -44,6 +45,7 @@ KCE_API cuMemcpyHtoDAsync_v2(uint64_t to, const void* from, size_t bytes, void* 
 {
     if (Result r = ready_on(stream)) return r;
     if (Result r = check_range(to, bytes, "cuMemcpyHtoD")) return r;
+    if (is_capturing(stream)) return capture([=] { return static_cast<Result>(cuMemcpyHtoDAsync_v2(to, from, bytes, nullptr)); });
     std::memcpy(reinterpret_cast<void*>(to), from, bytes);
     copy_begins(from, bytes);
     mark_written(to, bytes);
@@ -54,6 +56,7 @@ KCE_API cuMemcpyDtoHAsync_v2(void* to, uint64_t from, size_t bytes, void* stream
 {
     if (Result r = ready_on(stream)) return r;
     if (Result r = check_range(from, bytes, "cuMemcpyDtoH")) return r;
+    if (is_capturing(stream)) return capture([=] { return static_cast<Result>(cuMemcpyDtoHAsync_v2(to, from, bytes, nullptr)); });
     std::memcpy(to, reinterpret_cast<const void*>(from), bytes);
     return Success;
 }
@@ -63,6 +66,7 @@ KCE_API cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void* str
     if (Result r = ready_on(stream)) return r;
     if (Result r = check_range(to, bytes, "cuMemcpyDtoD to")) return r;
     if (Result r = check_range(from, bytes, "cuMemcpyDtoD from")) return r;
+    if (is_capturing(stream)) return capture([=] { return static_cast<Result>(cuMemcpyDtoDAsync_v2(to, from, bytes, nullptr)); });
     std::memmove(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
     mark_written(to, bytes);
     return Success;

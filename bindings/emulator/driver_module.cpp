@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "device_memory.h"
 #include "driver.h"
@@ -181,6 +182,21 @@ KCE_API cuLaunchKernel(void* handle, unsigned grid_x, unsigned grid_y, unsigned 
         return error(InvalidValue, name + ": " + std::to_string(shared_bytes) + " bytes of dynamic shared memory, more than " +
                                        std::to_string(function->dynamic_limit) + " (cuFuncSetAttribute raises it)");
     if (extra || (!parameters && kernel.parameter_count > 0)) return error(InvalidValue, name + ": launched without parameters");
+
+    if (is_capturing(stream))
+    {
+        auto values = std::make_shared<std::vector<std::vector<char>>>();
+        for (int i = 0; i < kernel.parameter_count; i++)
+        {
+            auto* from = static_cast<const char*>(parameters[i]);
+            values->emplace_back(from, from + kernel.parameter_sizes[i]);
+        }
+        return capture([=] {
+            std::vector<void*> pointers;
+            for (auto& value : *values) pointers.push_back(value.data());
+            return static_cast<Result>(cuLaunchKernel(handle, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes, nullptr, pointers.data(), nullptr));
+        });
+    }
 
     // Parameters are copied at the launch: the caller's may change afterwards.
     std::lock_guard lock(launch_guard);

@@ -96,6 +96,8 @@ constexpr Description descriptions[] = {
     {IllegalAddress, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
     {LaunchTimeout, "CUDA_ERROR_LAUNCH_TIMEOUT", "a kernel does not end"},
     {LaunchFailed, "CUDA_ERROR_LAUNCH_FAILED", "a kernel failed"},
+    {CaptureUnsupported, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", "operation not permitted when stream is capturing"},
+    {IllegalState, "CUDA_ERROR_ILLEGAL_STATE", "not in the state that the call needs"},
     {NotSupported, "CUDA_ERROR_NOT_SUPPORTED", "not supported by the emulated driver"},
 };
 

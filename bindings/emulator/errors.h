@@ -21,6 +21,8 @@ enum Result
     LaunchTimeout = 702,
     LaunchFailed = 719,
     NotSupported = 801,
+    CaptureUnsupported = 900,
+    IllegalState = 401,
 };
 
 // Keeps the text for kceErrorDetail and returns the code.

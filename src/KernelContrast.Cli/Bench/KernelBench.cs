@@ -33,7 +33,7 @@ internal static class KernelBench
         Ceilings ceilings = MeasureCeilings(cuda, timer, tiny, seconds);
         cuda.UsesVendorLibraries = false; // the rows are our kernels'
         var results = new List<KernelTiming>();
-        foreach (KernelRow row in Sources.SelectMany(s => s.Rows(tiny)).Where(r => families.Length == 0 || families.Contains(r.Family)))
+        foreach (KernelRow row in Sources.SelectMany(s => s.Rows(tiny)).Where(r => (measures || !r.NeedsGraphs) && (families.Length == 0 || families.Contains(r.Family))))
             results.Add(Measure(row, device, timer, ceilings, tiny, seconds));
         var report = new KernelReport(device.Name, device.Description, DateTime.UtcNow.ToString("yyyy-MM-dd HH:mm 'UTC'", CultureInfo.InvariantCulture), Commit, measures, ceilings, results);
         cuda.UsesVendorLibraries = vendor;

@@ -14,6 +14,9 @@ internal sealed record KernelRow(string Family, string Item, string Precision, l
     /// <summary>Exponentials it must compute.</summary>
     public long Exponentials { get; init; }
 
+    /// <summary>Whether it replays a graph, which the emulated driver refuses: the row is then left out.</summary>
+    public bool NeedsGraphs { get; init; }
+
     /// <summary>Of losses: the operations of one product of all rows with all columns, 2N²D.</summary>
     public long GemmFlops { get; init; }
 }

@@ -125,6 +125,7 @@ public sealed unsafe partial class CudaDevice : Device
 
     private void Wait()
     {
+        RefuseWhileCapturing("wait for the device");
         Waits++;
         CudaException.Check(CudaDriver.cuStreamSynchronize(Stream));
     }
@@ -140,7 +141,7 @@ public sealed unsafe partial class CudaDevice : Device
 
     internal override bool ComputesInTf32 => true;
 
-    internal override DeviceBuffer Allocate(long bytes) => new CudaBuffer(this, _pool.Rent(bytes, out long reserved), bytes, reserved);
+    internal override DeviceBuffer Allocate(long bytes) => new CudaBuffer(this, _pool.Rent(bytes, out long reserved, out CudaGraphMemory? graph), bytes, reserved, graph);
 
     internal override bool RunsBehind => true;
 
@@ -155,13 +156,16 @@ public sealed unsafe partial class CudaDevice : Device
     {
         if (source.IsEmpty) return;
         MakeCurrent();
-        _staging.Copy((ulong)(destination.Pointer + (nint)offset), source);
+        ulong to = (ulong)(destination.Pointer + (nint)offset);
+        if (_capturing is { } graph) graph.Send(to, source);
+        else _staging.Copy(to, source);
         GC.KeepAlive(destination);
     }
 
     internal override void CopyToHost(Span<byte> destination, DeviceBuffer source)
     {
         if (destination.IsEmpty) return;
+        RefuseWhileCapturing("read a value of the device (ToArray, Item)");
         MakeCurrent();
         fixed (byte* to = destination)
         {
@@ -199,8 +203,8 @@ public sealed unsafe partial class CudaDevice : Device
         internal static readonly T Value = new();
     }
 
-    private sealed class CudaBuffer(CudaDevice device, nint pointer, long bytes, long reserved) : DeviceBuffer(device, pointer, bytes)
+    private sealed class CudaBuffer(CudaDevice device, nint pointer, long bytes, long reserved, CudaGraphMemory? graph) : DeviceBuffer(device, pointer, bytes)
     {
-        private protected override void Free(nint pointer) => ((CudaDevice)Device)._pool.Return(pointer, Bytes, reserved);
+        private protected override void Free(nint pointer) => ((CudaDevice)Device)._pool.Return(pointer, Bytes, reserved, graph);
     }
 }

@@ -26,31 +26,52 @@ internal sealed class CudaMemoryPool(CudaDevice device)
         get { lock (_lock) return new(_live, _pooled, _peak, _requests, _allocations); }
     }
 
+    /// <summary>For memory that is returned before a capture that it was rented in ends.</summary>
+    internal nint Rent(long bytes, out long reserved) => Rent(bytes, out reserved, out _);
+
     /// <param name="bytes">Bytes asked for.</param>
-    /// <param name="reserved">The size class; 0 for an allocation of exact size. To be given to <see cref="Return"/>.</param>
-    internal nint Rent(long bytes, out long reserved)
+    /// <param name="reserved">The size class; 0 for an allocation of exact size. To be given to <see cref="Return"/>, as is:</param>
+    /// <param name="graph">Whose memory it is, when a graph is captured.</param>
+    internal nint Rent(long bytes, out long reserved, out CudaGraphMemory? graph)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(bytes);
-        reserved = Exact ? 0 : SizeClass(bytes);
-        long size = reserved == 0 ? Math.Max(bytes, 1) : reserved;
         nint pointer = 0;
+        bool live = false;
+        long size;
         lock (_lock)
         {
-            if (reserved != 0 && _free.TryGetValue(reserved, out Stack<nint>? stack) && stack.TryPop(out pointer)) _pooled -= size;
+            graph = Capturing;
+            reserved = Exact && graph is null ? 0 : SizeClass(bytes);
+            size = reserved == 0 ? Math.Max(bytes, 1) : reserved;
+            if (reserved != 0 && (graph?.Free ?? _free).TryGetValue(reserved, out Stack<nint>? stack) && stack.TryPop(out pointer))
+            {
+                live = graph is not null;
+                if (!live) _pooled -= size;
+            }
         }
         if (pointer == 0) pointer = AllocateOrTrim(size);
         lock (_lock)
         {
             _requests++;
-            _live += size;
+            if (!live) _live += size;
             _peak = Math.Max(_peak, _live);
         }
         return pointer;
     }
 
     /// <summary>Never throws: finalizers and Dispose end here.</summary>
-    internal void Return(nint pointer, long bytes, long reserved)
+    internal void Return(nint pointer, long bytes, long reserved, CudaGraphMemory? graph = null)
     {
+        lock (_lock)
+        {
+            if (Capturing is { } capturing) graph = capturing;
+            if (graph is { IsClosed: false })
+            {
+                if (reserved == 0) graph.Exact.Add((pointer, bytes));
+                else Push(graph.Free, reserved, pointer);
+                return;
+            }
+        }
         if (reserved == 0)
         {
             Free(pointer);
@@ -59,11 +80,38 @@ internal sealed class CudaMemoryPool(CudaDevice device)
         }
         lock (_lock)
         {
-            if (!_free.TryGetValue(reserved, out Stack<nint>? stack)) _free[reserved] = stack = new();
-            stack.Push(pointer);
+            Push(_free, reserved, pointer);
             _live -= reserved;
             _pooled += reserved;
         }
+    }
+
+    /// <summary>While set, memory is taken from there and returned there.</summary>
+    internal CudaGraphMemory? Capturing { get; set { lock (_lock) field = value; } }
+
+    /// <summary>Pools a graph's memory; what its tensors still hold, when it is returned.</summary>
+    internal void Close(CudaGraphMemory graph)
+    {
+        lock (_lock)
+        {
+            graph.IsClosed = true;
+            foreach ((long size, Stack<nint> stack) in graph.Free)
+                foreach (nint pointer in stack)
+                {
+                    Push(_free, size, pointer);
+                    _live -= size;
+                    _pooled += size;
+                }
+            graph.Free.Clear();
+        }
+        foreach ((nint pointer, long bytes) in graph.Exact) Return(pointer, bytes, reserved: 0, graph);
+        graph.Exact.Clear();
+    }
+
+    private static void Push(Dictionary<long, Stack<nint>> free, long size, nint pointer)
+    {
+        if (!free.TryGetValue(size, out Stack<nint>? stack)) free[size] = stack = new();
+        stack.Push(pointer);
     }
 
     internal void ResetPeak()

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using KernelContrast.Devices;
 
 namespace KernelContrast;
 
@@ -9,6 +10,7 @@ internal sealed partial class TensorGroup
 
     private Entry[] _rows = [], _sent = [];
     private Tensor? _table;
+    private long _sentAt; // a graph that is replayed later sends a table of its own
 
     /// <summary>
     /// The table in the device's memory, sent again only when it has changed: gradients usually come back to the addresses
@@ -27,7 +29,8 @@ internal sealed partial class TensorGroup
         }
         chunks = checked((int)next);
         ReadOnlySpan<byte> bytes = MemoryMarshal.AsBytes(_rows.AsSpan());
-        if (_table is { } table && table.Device == Device && bytes.SequenceEqual(MemoryMarshal.AsBytes(_sent.AsSpan()))) return table;
+        long replays = Device is CudaDevice cuda ? cuda.Replays : 0;
+        if (_table is { } table && table.Device == Device && _sentAt == replays && bytes.SequenceEqual(MemoryMarshal.AsBytes(_sent.AsSpan()))) return table;
         if (_table is null || _table.Bytes != bytes.Length || _table.Device != Device)
         {
             _table?.Dispose();
@@ -35,7 +38,7 @@ internal sealed partial class TensorGroup
             _table = Tensor.Empty(new(bytes.Length), Device, DType.UInt8);
         }
         Device.Upload(_table.Buffer, bytes);
-        _sent = [.. _rows];
+        (_sent, _sentAt) = ([.. _rows], replays);
         return _table;
     }
 
