@@ -45,6 +45,8 @@ internal sealed class CudaGraphTests
             for (int i = 0; i < 6; i++) trained.Step();
             called = trained.Parameters();
         }
+        using var other = new Training(kind); // takes the same sizes from the pool
+        other.Step();
         long live = Cuda.Memory.LiveBytes;
         using (var trained = new Training(kind))
         {
@@ -54,8 +56,7 @@ internal sealed class CudaGraphTests
             for (int i = 2; i < 6; i++)
             {
                 graph.Replay();
-                // Others may use the pool meanwhile.
-                using Tensor other = Tensor.Full(new(64, 32), float.NaN, Cuda), more = Tensor.Full(new(5, 32), float.NaN, Cuda);
+                other.Step();
             }
             replayed = trained.Parameters();
             Assert.That(trained.Calls, Is.EqualTo(2));
@@ -77,6 +78,46 @@ internal sealed class CudaGraphTests
         graph.Replay();
         graph.Replay();
         Assert.That(mixed.Parameters(), Is.EqualTo(called.Parameters()));
+    }
+
+    [Test]
+    public void An_optimizers_table_is_sent_again_after_a_replay_sent_its_own()
+    {
+        using Tensor p = Tensor.Zeros(new(3), Cuda), one = Tensor.Full(new(3), 1, Cuda), hundred = Tensor.Full(new(3), 100, Cuda);
+        p.RequiresGrad = true;
+        using var sgd = new Sgd([("p", p)], learningRate: 1);
+        void Step(Tensor gradient)
+        {
+            p.ClearGrad();
+            p.Backward(gradient);
+            sgd.Step();
+        }
+        using CudaGraph graph = Cuda.Capture(() => Step(one));
+        Step(hundred);
+        graph.Replay();
+        sgd.Step(); // the gradient is still a hundred, where it was
+        Assert.That(p.ToArray(), Is.All.EqualTo(-203));
+    }
+
+    [Test]
+    public void What_a_captured_call_read_and_gave_back_is_read_by_each_replay()
+    {
+        Tensor state = Tensor.Full(new(1000), 2, Cuda);
+        using (CudaGraph graph = Cuda.Capture(() =>
+        {
+            Tensor next = Functional.Mul(state, state);
+            state.Dispose();
+            state = next;
+        }))
+        {
+            for (int i = 0; i < 3; i++)
+            {
+                using Tensor one = Tensor.Full(new(1000), float.NaN, Cuda), two = Tensor.Full(new(1000), float.NaN, Cuda);
+                graph.Replay();
+                Assert.That(state.ToArray(), Is.All.EqualTo(16));
+            }
+        }
+        state.Dispose();
     }
 
     [Test]

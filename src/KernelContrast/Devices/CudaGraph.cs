@@ -32,7 +32,7 @@ public sealed unsafe class CudaGraph : IDisposable
     {
         ObjectDisposedException.ThrowIf(_isDisposed, this);
         Device.MakeCurrent();
-        Device.Replays++;
+        Device.Epoch++;
         CudaException.Check(CudaDriver.cuGraphLaunch(_handle!.DangerousGetHandle(), Device.Stream));
     }
 
@@ -81,8 +81,11 @@ public sealed unsafe partial class CudaDevice
 {
     private CudaGraph? _capturing;
 
-    /// <summary>How often a graph ran on this device: what the host remembers of the device's memory may be out of date after one.</summary>
-    internal long Replays { get; set; }
+    /// <summary>
+    /// Changes when what the host remembers of the device's memory no longer holds: a replay writes there too, and a capture must
+    /// send again what its replays are to find.
+    /// </summary>
+    internal long Epoch { get; set; }
 
     /// <summary>
     /// Captures what a step issues to this device as one graph. The step is called twice and takes effect twice: first as
@@ -116,6 +119,7 @@ public sealed unsafe partial class CudaDevice
             nint captured = 0;
             MakeCurrent();
             BeginCapture();
+            Epoch++;
             _capturing = graph;
             _pool.Capturing = graph.Memory;
             try { step(); }

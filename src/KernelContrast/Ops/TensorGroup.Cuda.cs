@@ -10,11 +10,11 @@ internal sealed partial class TensorGroup
 
     private Entry[] _rows = [], _sent = [];
     private Tensor? _table;
-    private long _sentAt; // a graph that is replayed later sends a table of its own
+    private long _sentAt;
 
     /// <summary>
     /// The table in the device's memory, sent again only when it has changed: gradients usually come back to the addresses
-    /// they had.
+    /// they had. A graph that is replayed sends one of its own.
     /// </summary>
     /// <param name="chunks">Blocks that the kernels need; 0: there is nothing to do.</param>
     internal Tensor Table(out int chunks)
@@ -29,8 +29,8 @@ internal sealed partial class TensorGroup
         }
         chunks = checked((int)next);
         ReadOnlySpan<byte> bytes = MemoryMarshal.AsBytes(_rows.AsSpan());
-        long replays = Device is CudaDevice cuda ? cuda.Replays : 0;
-        if (_table is { } table && table.Device == Device && _sentAt == replays && bytes.SequenceEqual(MemoryMarshal.AsBytes(_sent.AsSpan()))) return table;
+        long epoch = ((CudaDevice)Device).Epoch;
+        if (_table is { } table && table.Device == Device && _sentAt == epoch && bytes.SequenceEqual(MemoryMarshal.AsBytes(_sent.AsSpan()))) return table;
         if (_table is null || _table.Bytes != bytes.Length || _table.Device != Device)
         {
             _table?.Dispose();
@@ -38,7 +38,7 @@ internal sealed partial class TensorGroup
             _table = Tensor.Empty(new(bytes.Length), Device, DType.UInt8);
         }
         Device.Upload(_table.Buffer, bytes);
-        (_sent, _sentAt) = ([.. _rows], replays);
+        (_sent, _sentAt) = ([.. _rows], epoch);
         return _table;
     }
 
