@@ -7,5 +7,7 @@ internal sealed class TypedKernel(string module, string name)
 {
     private readonly CudaKernel _float = new(module, name), _bfloat16 = new(module, name + "_bf16");
 
+    internal string Module => _float.Module;
+
     internal CudaKernel For(DType type) => type == DType.BFloat16 ? _bfloat16 : _float;
 }
