@@ -97,6 +97,7 @@ public static class CudaLibrary
         Name => _library != 0 ? _library : throw new InvalidOperationException("Choose a driver with CudaLibrary.Use before calling it."),
         NvrtcLibrary.Name => NvrtcLibrary.Handle,
         CublasLt.Name => VendorLibrary.CublasLt.Handle,
+        Cudnn.Name => VendorLibrary.Cudnn.Handle,
         _ => 0,
     };
 

@@ -16,6 +16,9 @@ public sealed class VendorLibrary
     public static VendorLibrary CublasLt { get; } = new("cuBLASLt", "KERNELCONTRAST_CUBLASLT",
         (13, "libcublasLt.so.13", "cublasLt64_13.dll"), (12, "libcublasLt.so.12", "cublasLt64_12.dll"), (11, "libcublasLt.so.11", "cublasLt64_11.dll"));
 
+    /// <summary>cuDNN 8 and 9.</summary>
+    public static VendorLibrary Cudnn { get; } = new("cuDNN", "KERNELCONTRAST_CUDNN", (9, "libcudnn.so.9", "cudnn64_9.dll"), (8, "libcudnn.so.8", "cudnn64_8.dll"));
+
     /// <summary>What the library is called in messages.</summary>
     public string Name { get; }
 

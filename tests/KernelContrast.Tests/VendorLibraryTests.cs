@@ -24,6 +24,83 @@ internal sealed class VendorLibraryTests
         Assert.That(on.Products.Count, test.Inputs[0].Shape.Count > 0 ? Is.GreaterThanOrEqualTo(before + 2) : Is.EqualTo(before));
     }
 
+    private static IEnumerable<OpCase> Convolutions() => CaseRunner.AllCases.Where(c => c is { BenchmarkOnly: false, Op: "conv2d" });
+
+    /// <summary>A bias and a bfloat16 convolution's weight gradient, which is float32, are left to our kernels.</summary>
+    [TestCaseSource(nameof(Convolutions))]
+    public void A_convolution_by_cuDNN_matches_the_double_reference(OpCase test)
+    {
+        using var on = new VendorLibraries();
+        bool bias = test.Inputs.Length > 2, half = test.Precision == Precision.BFloat16, empty = test.Inputs[0].Shape.Count == 0;
+        long before = on.Convolutions.Count;
+        Assert.That(CaseRunner.Compare(test, TestDevice.Cuda).Problem, Is.Null);
+        Assert.That(on.Convolutions.Count - before, Is.EqualTo(bias || empty ? 0 : 1));
+        before = on.Convolutions.Count;
+        Assert.That(CaseRunner.CheckGradient(test, TestDevice.Cuda).Problem, Is.Null);
+        if (TestDevice.IsEmulated) Assert.That(on.Convolutions.Count - before, Is.EqualTo((bias || empty ? 0 : 1) + (half || empty ? 0 : 2)));
+    }
+
+    [Test]
+    public void Each_run_of_a_convolution_gives_the_same_bits()
+    {
+        using var on = new VendorLibraries();
+        using var scope = new TensorScope();
+        Tensor x = Tensor.RandomNormal(new(3, 8, 9, 9), 1, TestDevice.Cuda), w = Tensor.RandomNormal(new(8, 8, 3, 3), 2, TestDevice.Cuda), upstream = Tensor.RandomNormal(new(3, 8, 9, 9), 3, TestDevice.Cuda);
+        x.RequiresGrad = w.RequiresGrad = true;
+        float[][] first = Gradients();
+        for (int run = 0; run < 3; run++)
+        {
+            float[][] again = Gradients();
+            for (int i = 0; i < 2; i++) Assert.That(again[i].AsSpan().SequenceEqual(first[i]), $"gradient {i}, run {run}");
+        }
+
+        float[][] Gradients()
+        {
+            x.ClearGrad();
+            w.ClearGrad();
+            Functional.Conv2d(x, w, padding: 1).Backward(upstream);
+            return [x.Grad!.ToArray(), w.Grad!.ToArray()];
+        }
+    }
+
+    [Test]
+    public unsafe void Convolutions_that_do_not_fit_are_refused()
+    {
+        Emulated.Only();
+        using var on = new VendorLibraries();
+        using var scope = new TensorScope();
+        CudaDevice cuda = TestDevice.Cuda;
+        cuda.Pool.Exact = true; // else what lies behind an array is memory too
+        Tensor x = Tensor.Full(new(2, 3, 5, 5), 1, cuda), w = Tensor.Full(new(4, 3, 3, 3), 1, cuda), y = Tensor.Empty(new(2, 4, 3, 3), cuda), workspace = Tensor.Empty(new(72), cuda);
+        cuda.Pool.Exact = false;
+        Call();
+        Assert.That(y.ToArray(), Is.All.EqualTo(27));
+        Refused("channels", () => Call(channels: 4));
+        Refused("y is 2x4x4x3", () => Call(outHeight: 4));
+        Refused("different types", () => Call(typeOfFilter: Cudnn.BFloat16));
+        Refused("data type 2", () => Call(typeOfFilter: 2));
+        Refused("stride less than 1", () => Call(stride: 0));
+        Refused("algorithm 7", () => Call(algorithm: 7));
+        Refused("the algorithm needs", () => Call(workspaceBytes: 16));
+        Refused("not aligned", () => Call(shift: 4));
+        Refused("leaves an allocation", () => Call(shift: 16));
+        Refused("overlaps x", () => Call(result: x));
+        Refused("overlaps", () => Call(scratch: x));
+        Assert.That(Cudnn.IsNotSupported(9) && Cudnn.IsNotSupported(3000) && !Cudnn.IsNotSupported(2000));
+
+        void Refused(string why, Action call) => Assert.That(call, Throws.TypeOf<VendorException>().With.Message.Contains(why));
+
+        void Call(int channels = 3, int outHeight = 3, int typeOfFilter = Cudnn.Float32, int stride = 1, int algorithm = 1, int workspaceBytes = 288, int shift = 0, Tensor? result = null,
+            Tensor? scratch = null)
+        {
+            using CudnnObject handle = CudnnObject.Handle(cuda.Stream), xDesc = CudnnObject.Tensor(Cudnn.Float32, 2, 3, 5, 5), wDesc = CudnnObject.Filter(typeOfFilter, 4, channels, 3, 3),
+                yDesc = CudnnObject.Tensor(Cudnn.Float32, 2, 4, outHeight, 3), conv = CudnnObject.Convolution(0, stride, Cudnn.FmaMath);
+            float one = 1, zero = 0;
+            Cudnn.Check(Cudnn.cudnnConvolutionForward(handle.DangerousGetHandle(), &one, xDesc.DangerousGetHandle(), (ulong)x.Pointer + (ulong)shift, wDesc.DangerousGetHandle(), (ulong)w.Pointer,
+                conv.DangerousGetHandle(), algorithm, (ulong)(scratch ?? workspace).Pointer, (nuint)workspaceBytes, &zero, yDesc.DangerousGetHandle(), (ulong)(result ?? y).Pointer));
+        }
+    }
+
     [Test]
     public void It_is_off_on_the_emulated_driver_until_asked_for()
     {
@@ -32,7 +109,7 @@ internal sealed class VendorLibraryTests
         Assert.That(TestDevice.Cuda.Products, Is.Null);
         Assert.That(TestDevice.Cuda.VendorLibraries, Does.Contain("off"));
         using var on = new VendorLibraries();
-        Assert.That(TestDevice.Cuda.VendorLibraries, Does.Contain("cuBLASLt").And.Contain(VendorLibrary.CublasLt.Path));
+        Assert.That(TestDevice.Cuda.VendorLibraries, Does.Contain("cuBLASLt").And.Contain(VendorLibrary.CublasLt.Path).And.Contain("cuDNN 9.0.0"));
     }
 
     /// <summary>More than the depth from which the library for tests splits sums, in an order of its own if it may.</summary>
@@ -153,12 +230,18 @@ internal sealed class VendorLibraries : IDisposable
 
     internal VendorLibraries()
     {
-        if (TestDevice.IsEmulated) Environment.SetEnvironmentVariable(VendorLibrary.CublasLt.Variable, Beside("libkernelcontrast_cublaslt.so"));
+        if (TestDevice.IsEmulated)
+        {
+            Environment.SetEnvironmentVariable(VendorLibrary.CublasLt.Variable, Beside("libkernelcontrast_cublaslt.so"));
+            Environment.SetEnvironmentVariable(VendorLibrary.Cudnn.Variable, Beside("libkernelcontrast_cudnn.so"));
+        }
         TestDevice.Cuda.UsesVendorLibraries = true;
-        if (!TestDevice.IsEmulated && TestDevice.Cuda.Products is null) Assert.Ignore(TestDevice.Cuda.VendorLibraries);
+        if (!TestDevice.IsEmulated && (TestDevice.Cuda.Products is null || TestDevice.Cuda.Convolutions is null)) Assert.Ignore(TestDevice.Cuda.VendorLibraries);
     }
 
     internal CublasLtProducts Products => TestDevice.Cuda.Products ?? throw new InvalidOperationException(TestDevice.Cuda.VendorLibraries);
+
+    internal CudnnConvolutions Convolutions => TestDevice.Cuda.Convolutions ?? throw new InvalidOperationException(TestDevice.Cuda.VendorLibraries);
 
     public void Dispose() => TestDevice.Cuda.UsesVendorLibraries = _before;
 

@@ -79,6 +79,7 @@ public sealed unsafe partial class CudaDevice : IDisposable
         _staging.Dispose();
         _kernels.Dispose();
         _products?.Dispose();
+        _convolutions?.Dispose();
         MainStream.Dispose();
         _isDisposed = true;
     }

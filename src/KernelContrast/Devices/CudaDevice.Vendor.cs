@@ -11,10 +11,11 @@ public sealed partial class CudaDevice
 
     private readonly Lock _vendorGuard = new();
     private CublasLtProducts? _products;
-    private string? _productsDescription;
+    private CudnnConvolutions? _convolutions;
+    private string? _productsDescription, _convolutionsDescription;
 
     /// <summary>
-    /// Whether products are left to NVIDIA's libraries where those are found: on a GPU yes, on the emulated driver no,
+    /// Whether products and convolutions are left to NVIDIA's libraries where those are found: on a GPU yes, on the emulated driver no,
     /// unless <see cref="VendorVariable"/> says otherwise. Our own kernels compute all else. May be changed at any time.
     /// </summary>
     public bool UsesVendorLibraries { get; set; }
@@ -26,7 +27,8 @@ public sealed partial class CudaDevice
         {
             if (!UsesVendorLibraries) return "switched off";
             _ = Products;
-            return _productsDescription!;
+            _ = Convolutions;
+            return $"{_productsDescription}; {_convolutionsDescription}";
         }
     }
 
@@ -46,6 +48,23 @@ public sealed partial class CudaDevice
                 _products = CublasLtProducts.Open(this, out string description);
                 Volatile.Write(ref _productsDescription, description);
                 return _products;
+            }
+        }
+    }
+
+    /// <summary>cuDNN, when it is to be used and is there.</summary>
+    internal CudnnConvolutions? Convolutions
+    {
+        get
+        {
+            if (!UsesVendorLibraries) return null;
+            if (Volatile.Read(ref _convolutionsDescription) is not null) return _convolutions;
+            lock (_vendorGuard)
+            {
+                if (_convolutionsDescription is not null) return _convolutions;
+                _convolutions = CudnnConvolutions.Open(this, out string description);
+                Volatile.Write(ref _convolutionsDescription, description);
+                return _convolutions;
             }
         }
     }

@@ -21,6 +21,7 @@ internal static partial class Conv2dOp
         {
             long blocks = Tiles(Pixels(g)) * Tiles(g.Filters);
             if (blocks == 0) return;
+            if (bias is null && TryVendor(CudnnConvolutions.Pass.Forward, x, weight, y, g, precision)) return;
             if (x.Type == DType.BFloat16)
             {
                 Bf16.Forward(y, x, weight, bias, g);
@@ -33,6 +34,7 @@ internal static partial class Conv2dOp
         internal override void BackwardInput(Tensor gradX, Tensor gradY, Tensor weight, Geometry g, Precision precision)
         {
             if (gradX.Count == 0) return;
+            if (TryVendor(CudnnConvolutions.Pass.BackwardInput, gradX, weight, gradY, g, precision)) return;
             Checked((long)g.Images * g.Height * g.Width, g);
             Pixels(g);
             // Pixels of one remainder modulo the stride, at most; and how many remainders occur.
@@ -51,6 +53,7 @@ internal static partial class Conv2dOp
 
         internal override void BackwardWeight(Tensor gradWeight, Tensor gradY, Tensor x, Geometry g, Precision precision)
         {
+            if (TryVendor(CudnnConvolutions.Pass.BackwardWeight, x, gradWeight, gradY, g, precision)) return;
             Device device = gradWeight.Device;
             int pixels = Pixels(g);
             long tiles = Tiles(g.Filters) * Tiles((long)g.KernelHeight * g.KernelWidth * g.Channels);
@@ -65,6 +68,18 @@ internal static partial class Conv2dOp
             }
             if (partial is not null)
                 Fold.Launch(device, LaunchShape.GridStride(gradWeight.Count, Threads), gradWeight, partial, stripes, gradWeight.Count);
+        }
+
+        /// <summary>By cuDNN, where the device uses it, the three are of one type, and it has an algorithm.</summary>
+        private static bool TryVendor(CudnnConvolutions.Pass pass, Tensor x, Tensor weight, Tensor y, Geometry g, Precision precision)
+        {
+            if (((CudaDevice)y.Device).Convolutions is not { } convolutions || x.Type != y.Type || x.Type != weight.Type || x.Count == 0 || y.Count == 0) return false;
+            bool done = convolutions.TryRun(new(pass, x.Type, precision == Precision.Tf32, g.Images, g.Channels, g.Height, g.Width, g.Filters, g.KernelHeight, g.KernelWidth, g.Stride, g.Padding,
+                g.OutHeight, g.OutWidth), x.Pointer, weight.Pointer, y.Pointer);
+            GC.KeepAlive(x);
+            GC.KeepAlive(weight);
+            GC.KeepAlive(y);
+            return done;
         }
 
         internal override void BackwardBias(Tensor gradBias, Tensor gradY, Geometry g) =>
