@@ -19,7 +19,7 @@ internal readonly struct ContrastPlan
     internal const long StripeBytes = 32 << 20;
 
     /// <summary>Blocks that fill a large GPU: two on each of 132 multiprocessors.</summary>
-    private const int FullGrid = 264;
+    internal const int FullGrid = 264;
 
     /// <summary>Most groups of tiles: what the partial statistics cost in memory is their square root per row.</summary>
     private const long MostGroups = 4096;
@@ -53,7 +53,7 @@ internal readonly struct ContrastPlan
         bool within = call.IsWithinBatch, twoSided = call.Kind == LossKind.Clip, online = IsOnline(call), supcon = call.Kind == LossKind.SupCon;
         TotalColumns = call.Kind == LossKind.Moco ? call.Rows + call.Columns : call.Columns;
         HasColumns = within || twoSided;
-        Pitch = (call.Dim + PadOfDepth - 1) / PadOfDepth * PadOfDepth;
+        Pitch = PitchOf(call.Dim);
         int size = call.Precision == Precision.BFloat16 ? 2 : 4;
         RowBytes = (nint)Pitch * size;
 
@@ -64,13 +64,7 @@ internal readonly struct ContrastPlan
         (RowGroups, ColumnGroups) = (Tiles(rowTiles, TilesPerGroup), Tiles(columnTiles, TilesPerGroup));
 
         AllTiles = (long)rowTiles * columnTiles;
-        WeightsPitch = (long)columnTiles * Edge;
-        StripeRows = (int)Math.Clamp(StripeBytes / (WeightsPitch * size * Edge), 1, rowTiles) * Edge;
-        // A stripe's product has few tiles when rows are short; its depth is then cut, but not below eight tiles.
-        int blocks = Tiles(StripeRows, Edge) * Tiles(Pitch, Edge);
-        int slices = Math.Clamp(FullGrid / blocks, 1, Math.Max(1, columnTiles / 8));
-        DepthPerSlice = Tiles(columnTiles, slices) * Edge;
-        Slices = Tiles(TotalColumns, DepthPerSlice);
+        (WeightsPitch, StripeRows, Slices, DepthPerSlice) = StripesOf(call.Rows, TotalColumns, Edge, Pitch, size);
 
         nint at = call.Saved;
         Scalars = Floats(ref at, 2);
@@ -142,7 +136,7 @@ internal readonly struct ContrastPlan
     /// The tile: 64 × 64 in float32; on tensor cores 128 × 128, which reads each row from memory half as often, unless that
     /// leaves multiprocessors of a large GPU without one.
     /// </summary>
-    private static (int Variant, int Edge, int SharedBytes) TileOf(Precision precision, long rows, long columns, bool symmetric)
+    internal static (int Variant, int Edge, int SharedBytes) TileOf(Precision precision, long rows, long columns, bool symmetric)
     {
         if (precision == Precision.Float32) return (0, 64, 2 * 2 * 64 * (32 * 4 + 16));
         long tiles = (rows + 127) / 128 * ((columns + 127) / 128) / (symmetric ? 2 : 1);
@@ -152,11 +146,29 @@ internal readonly struct ContrastPlan
         return (edge == 128 ? first : first + 1, edge, 4 * 2 * Math.Max(inner, outer));
     }
 
+    /// <summary>
+    /// The rows of a stripe of weights, of elements of so many bytes, and the slices that its product with [columns, pitch] is
+    /// cut into along its depth.
+    /// </summary>
+    internal static (long WeightsPitch, int StripeRows, int Slices, int DepthPerSlice) StripesOf(int rows, int columns, int edge, int pitch, int size)
+    {
+        int rowTiles = Tiles(rows, edge), columnTiles = Tiles(columns, edge);
+        long weightsPitch = (long)columnTiles * edge;
+        int stripeRows = (int)Math.Clamp(StripeBytes / (weightsPitch * size * edge), 1, rowTiles) * edge;
+        // A stripe's product has few tiles when rows are short; its depth is then cut, but not below eight tiles.
+        int blocks = Tiles(stripeRows, edge) * Tiles(pitch, edge);
+        int depthPerSlice = Tiles(columnTiles, Math.Clamp(FullGrid / blocks, 1, Math.Max(1, columnTiles / 8))) * edge;
+        return (weightsPitch, stripeRows, Tiles(columns, depthPerSlice), depthPerSlice);
+    }
+
+    /// <summary>Elements from one prepared row to the next.</summary>
+    internal static int PitchOf(int dim) => (dim + PadOfDepth - 1) / PadOfDepth * PadOfDepth;
+
     internal static int Tiles(int lines, int edge) => (int)(((long)lines + edge - 1) / edge);
 
-    private static nint Floats(ref nint at, long count) => Take(ref at, sizeof(float) * count);
+    internal static nint Floats(ref nint at, long count) => Take(ref at, sizeof(float) * count);
 
-    private static nint Take(ref nint at, long bytes)
+    internal static nint Take(ref nint at, long bytes)
     {
         nint here = at;
         at += (nint)((bytes + 255) / 256 * 256);
@@ -172,16 +184,38 @@ internal static class ContrastModule
 
     internal static readonly CudaKernel Prepare = new(ByRow, "contrastive_prepare");
     internal static readonly CudaKernel Counts = new(Tiles, "contrastive_counts");
-    internal static readonly CudaKernel[] Statistics = OfEach("contrastive_statistics");
+    internal static readonly CudaKernel[] Statistics = OfEach(Tiles, "contrastive_statistics");
     internal static readonly CudaKernel Losses = new(ByRow, "contrastive_losses");
     internal static readonly CudaKernel Reduce = new(ByRow, "contrastive_reduce");
     internal static readonly CudaKernel Coefficients = new(ByRow, "contrastive_coefficients");
-    internal static readonly CudaKernel[] Weights = OfEach("contrastive_weights");
-    internal static readonly CudaKernel[] Product = OfEach("contrastive_product");
+    internal static readonly CudaKernel[] Weights = OfEach(Tiles, "contrastive_weights");
+    internal static readonly CudaKernel[] Product = OfEach(Tiles, "contrastive_product");
     internal static readonly CudaKernel Gradient = new(ByRow, "contrastive_gradient");
     internal static readonly CudaKernel ScalarGradients = new(ByRow, "contrastive_scalar_gradients");
 
-    private static CudaKernel[] OfEach(string name) => [.. Variants.Select(variant => new CudaKernel(Tiles, $"{name}_{variant}"))];
+    /// <summary>A kernel in each variant.</summary>
+    internal static CudaKernel[] OfEach(string module, string name) => [.. Variants.Select(variant => new CudaKernel(module, $"{name}_{variant}"))];
+
+    /// <summary>z = h/‖h‖ of [rows, dim], rounded, in rows of a pitch; 1/‖h‖ and, with a temperature of 1, the scalars where they have addresses.</summary>
+    internal static unsafe void Normalize(Device device, nint z, nint inverseNorm, DeviceMatrix h, int rows, int dim, int pitch, Precision precision, nint stream, nint scalars = 0)
+    {
+        var prepare = new PrepareArguments
+        {
+            Z = z,
+            InverseNorm = inverseNorm,
+            Scalars = scalars,
+            H = h.Pointer,
+            Stride = h.RowStride,
+            Temperature = 1,
+            Rows = rows,
+            Dim = dim,
+            Pitch = pitch,
+            Normalize = 1,
+            Precision = (int)precision,
+            FromBFloat16 = h.Type == DType.BFloat16 ? 1 : 0,
+        };
+        Prepare.Launch(device, LaunchShape.WarpPerItem(rows) with { Stream = stream }, KernelArgument.Struct(&prepare));
+    }
 }
 
 // The kernels' arguments, field by field as they declare them.

@@ -95,8 +95,29 @@ internal static unsafe class ContrastRows<T> where T : struct, ISimd<T>
         return normalize ? (float)inverse : 1;
     }
 
+    /// <summary>z = h/‖h‖, rounded, dense; zeros for a row of zeros, NaN for one that is not finite.</summary>
+    /// <returns>1/‖h‖, at most the largest float; 0 for a row of zeros, NaN for one that is not finite.</returns>
+    internal static float UnitRow(float* z, float* h, int dim, Precision precision)
+    {
+        int d = 0;
+        bool isFloat = false;
+        double norm = Norm(h, dim, precise: false, ref isFloat);
+        if (norm == 0 || !double.IsFinite(norm))
+        {
+            float all = norm == 0 ? 0 : float.NaN;
+            new Span<float>(z, dim).Fill(all);
+            return all;
+        }
+        if (isFloat)
+            for (T divisor = T.Create((float)norm); d + T.Width <= dim; d += T.Width) T.Store(z + d, T.Div(T.Load(h + d), divisor));
+        for (; d < dim; d++) z[d] = (float)(h[d] / norm);
+        if (precision != Precision.Float32)
+            for (d = 0; d < dim; d++) z[d] = Round(z[d], precision);
+        return (float)Math.Min(1 / norm, float.MaxValue);
+    }
+
     /// <summary>To the nearest number of the format, as the GPU's conversions: bfloat16 ties to even, TF32 away from zero.</summary>
-    internal static float Round(float value, Precision precision)
+    private static float Round(float value, Precision precision)
     {
         if (!float.IsFinite(value)) return value;
         uint bits = BitConverter.SingleToUInt32Bits(value);
@@ -108,7 +129,7 @@ internal static unsafe class ContrastRows<T> where T : struct, ISimd<T>
     /// ‖h‖. In double, where no square of a float over- or underflows, unless float will do: the relative error of the
     /// norm shifts every logit of the row by as much of 1/τ.
     /// </summary>
-    internal static double Norm(float* h, int dim, bool precise, ref bool isFloat)
+    private static double Norm(float* h, int dim, bool precise, ref bool isFloat)
     {
         if (!precise)
         {

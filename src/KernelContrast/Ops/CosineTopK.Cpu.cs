@@ -135,28 +135,13 @@ internal unsafe struct CpuTopK
     {
         int dim = _call.Dim;
         for (int i = 0; i < count; i++)
-            odd[row + i] = UnitRow<T>(unit + (long)i * dim, (float*)from.Pointer + (row + i) * from.RowStride) ? (byte)0 : (byte)1;
-        Pack.Transposed(panel, unit, dim, count, width, dim);
-    }
-
-    /// <summary>z = h/‖h‖, rounded; zeros for a row of zeros and for one that is not finite.</summary>
-    /// <returns>Whether the row is finite.</returns>
-    private readonly bool UnitRow<T>(float* z, float* h) where T : struct, ISimd<T>
-    {
-        int dim = _call.Dim, d = 0;
-        bool isFloat = false;
-        double norm = ContrastRows<T>.Norm(h, dim, precise: false, ref isFloat);
-        if (norm == 0 || !double.IsFinite(norm))
         {
-            new Span<float>(z, dim).Clear();
-            return norm == 0;
+            float* z = unit + (long)i * dim;
+            bool isOdd = float.IsNaN(ContrastRows<T>.UnitRow(z, (float*)from.Pointer + (row + i) * from.RowStride, dim, _call.Precision));
+            if (isOdd) new Span<float>(z, dim).Clear();
+            odd[row + i] = isOdd ? (byte)1 : (byte)0;
         }
-        if (isFloat)
-            for (T divisor = T.Create((float)norm); d + T.Width <= dim; d += T.Width) T.Store(z + d, T.Div(T.Load(h + d), divisor));
-        for (; d < dim; d++) z[d] = (float)(h[d] / norm);
-        if (_call.Precision != Precision.Float32)
-            for (d = 0; d < dim; d++) z[d] = ContrastRows<T>.Round(z[d], _call.Precision);
-        return true;
+        Pack.Transposed(panel, unit, dim, count, width, dim);
     }
 
     private static void Search<T>(ref CpuTopK job, int worker, int item) where T : struct, ISimd<T>

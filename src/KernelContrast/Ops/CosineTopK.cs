@@ -44,7 +44,7 @@ internal static partial class CosineTopKOp
         internal abstract void Run(Device device, in CosineTopKCall call);
     }
 
-    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu>();
+    internal static Kernels On(Device device) => device.Pick<Kernels, Cpu, Cuda>();
 
     internal static (Tensor Indices, Tensor Similarities) Apply(Tensor queries, Tensor keys, int k, bool excludeSelf, Precision precision)
     {
