@@ -40,12 +40,6 @@ DEV void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory")
 // Waits until at most LEFT of this thread's groups, the newest, are still under way.
 template <int LEFT> DEV void cp_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory"); }
 
-// ---- Atomics ----
-
-// Adds to an integer in shared memory and gives what was there. Which thread gets what depends on their order: only for
-// places in a list whose order does not matter.
-DEV int atomic_add(int* counter, int value) { return atomicAdd(counter, value); }
-
 // ---- Warp collectives ----
 
 namespace warp_detail

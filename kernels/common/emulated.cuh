@@ -171,13 +171,7 @@ EMULATED_INTRINSIC float __fadd_rn(float a, float b)
     return sum;
 }
 EMULATED_INTRINSIC float __fsub_rn(float a, float b) { return __fadd_rn(a, -b); }
-// Adds to an integer in shared memory and gives what was there: threads of a block run one at a time.
-EMULATED_INTRINSIC int atomic_add(int* counter, int value)
-{
-    const int before = *counter;
-    *counter = before + value;
-    return before;
-}
+EMULATED_INTRINSIC int __popc(unsigned x) { return __builtin_popcount(x); }
 EMULATED_INTRINSIC int min(int a, int b) { return a < b ? a : b; }
 EMULATED_INTRINSIC int max(int a, int b) { return a > b ? a : b; }
 using std::isnan;

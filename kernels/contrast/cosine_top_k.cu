@@ -4,13 +4,12 @@
 //   row i's result: the k greatest s_ij with their j, by (s descending, j ascending); NaN is above every number
 //
 // A candidate is one 64-bit number, greater where it comes first: similarity in the upper half, column in the lower. No two
-// of a row are equal, so what a row keeps does not depend on the order in which its candidates are found or merged: the
-// positions in a tile's queue are drawn by an integer atomic, and the result is the same in any order of threads.
+// of a row are equal, so what a row keeps does not depend on the order in which candidates are found and lists are merged.
 //
-// A block takes a tile of rows through a slice of the keys. After each tile of products, what is above its row's k-th best
-// so far waits in a queue in shared memory, in the place of the products' stages; then a warp per row merges it into the
-// row's list, in shared memory too where k lists fit, else at its place among the results, in L1 and L2. The lists of the
-// slices are merged by cosine_top_k_merge.
+// A block takes a tile of rows through a slice of the keys. Each tile of products goes to shared memory, in the place of the
+// stages; there a warp per row queues what is above the row's k-th best so far, in the place of the row, and merges it into
+// the row's list, in shared memory too where k lists fit, else at its place among the results, in L1 and L2. The lists of
+// the slices are merged by cosine_top_k_merge.
 // Work: 2 rows columns dim operations; a row takes some k (1 + log(columns / k)) candidates per slice. Forward only,
 // nothing saved. Everything overwrites its outputs. Launched by Ops/CosineTopK.Cuda.cs.
 #include "common/prelude.cuh"
@@ -50,16 +49,17 @@ DEV int count_above(const uint64_t* list, int k, uint64_t candidate)
     return low;
 }
 
-constexpr int QueueColumns = 64; // columns of a tile whose candidates are queued at once
+constexpr int Queue = 64;  // columns of a tile whose candidates are queued at once
+constexpr int Pitch = 132; // floats from one row of a tile to the next: room for a queue, and 16 bytes for the banks' sake
 
 // Merges what waits in a row's queue, in any order, into its descending list. One warp; ends with both free for all lanes.
 DEV void merge(uint64_t* list, int k, const uint64_t* queue, int waiting)
 {
     const int lane = threadIdx.x % 32;
-    uint64_t mine[QueueColumns / 32];
-    int to[QueueColumns / 32];
+    uint64_t mine[Queue / 32];
+    int to[Queue / 32];
 #pragma unroll
-    for (int e = 0; e < QueueColumns / 32; e++)
+    for (int e = 0; e < Queue / 32; e++)
     {
         const bool present = lane + 32 * e < waiting;
         mine[e] = present ? queue[lane + 32 * e] : 0;
@@ -78,9 +78,47 @@ DEV void merge(uint64_t* list, int k, const uint64_t* queue, int waiting)
     }
     __syncwarp(); // the list has moved
 #pragma unroll
-    for (int e = 0; e < QueueColumns / 32; e++)
+    for (int e = 0; e < Queue / 32; e++)
         if (to[e] < k) list[to[e]] = mine[e];
     __syncwarp(); // the list is whole, and the queue was read
+}
+
+// Merges what one row of a tile has above `threshold` into the row's list. One warp.
+// Returns what the list's k-th best is above now. Ends with the row's place read.
+template <int EDGE> DEV uint32_t take_row(float* values, uint64_t* list, int k, uint32_t threshold, int column0, int end, int self)
+{
+    const int lane = threadIdx.x % 32;
+    uint32_t order[EDGE / 32];
+    bool any = false;
+#pragma unroll
+    for (int e = 0; e < EDGE / 32; e++)
+    {
+        const int column = column0 + lane + 32 * e;
+        order[e] = column < end && column != self ? order_of(values[lane + 32 * e]) : 0;
+        any |= order[e] > threshold; // later columns come after equal ones, so only what is above gets in
+    }
+    if (__ballot_sync(0xffffffffu, any) == 0) return threshold; // with its whole warp
+    uint64_t* const queue = reinterpret_cast<uint64_t*>(values);
+    __syncwarp(); // all lanes have read the row, whose place the queue takes
+#pragma unroll
+    for (int e = 0; e < EDGE / 32; e += Queue / 32)
+    {
+        int waiting = 0;
+#pragma unroll
+        for (int part = e; part < e + Queue / 32; part++)
+        {
+            const bool above = order[part] > threshold;
+            const uint32_t all = __ballot_sync(0xffffffffu, above);
+            if (above)
+                queue[waiting + __popc(all & ((1u << lane) - 1))] = static_cast<uint64_t>(order[part]) << 32 | ~static_cast<uint32_t>(column0 + lane + 32 * part);
+            waiting += __popc(all);
+        }
+        if (waiting == 0) continue; // with its whole warp
+        __syncwarp(); // the queue is whole
+        merge(list, k, queue, waiting);
+        threshold = static_cast<uint32_t>(list[k - 1] >> 32);
+    }
+    return threshold;
 }
 
 // Grid: (tiles of rows, slices).
@@ -88,23 +126,20 @@ template <class Number> DEV void top_k(const TopKArguments& p)
 {
     using T = typename Number::Type;
     constexpr int Edge = Number::Edge, Side = Tile<Number>::Side;
-    static_assert(Edge * QueueColumns * static_cast<int>(sizeof(uint64_t)) <= SharedBytes<Number>, "the queue fits in the stages");
+    static_assert(Edge * Pitch * static_cast<int>(sizeof(float)) <= SharedBytes<Number>, "the tile fits in the stages");
+    static_assert(Pitch >= Edge && Pitch * sizeof(float) >= Queue * sizeof(uint64_t), "a row has room for its queue");
     DYN_SHARED(unsigned char, shared);
-    SHARED(uint32_t, thresholds, [Edge]); // what the k-th best of each row is above
-    SHARED(int, waiting, [Edge]);         // how many candidates of each row are queued
-    uint64_t* const queue = reinterpret_cast<uint64_t*>(shared);
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, row0 = blockIdx.x * Edge;
+    SHARED(uint32_t, thresholds, [Edge]); // what the k-th best of each row is above; a row is its warp's alone
+    float* const values = reinterpret_cast<float*>(shared);
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, row0 = blockIdx.x * Edge, rows = min(Edge, p.rows - row0);
     uint64_t* const results = p.lists + (static_cast<int64_t>(blockIdx.y) * p.rows + row0) * p.k;
     uint64_t* const lists = p.lists_in_shared ? reinterpret_cast<uint64_t*>(shared + SharedBytes<Number>) : results;
-    const int rows = min(Edge, p.rows - row0);
-
     for (int r = warp; r < rows; r += Threads / 32)
-        for (int i = lane; i < p.k; i += 32) lists[static_cast<int64_t>(r) * p.k + i] = 0;
-    for (int r = threadIdx.x; r < Edge; r += Threads)
     {
-        thresholds[r] = 0;
-        waiting[r] = 0;
+        for (int i = lane; i < p.k; i += 32) lists[static_cast<int64_t>(r) * p.k + i] = 0;
+        if (lane == 0) thresholds[r] = 0;
     }
+    __syncwarp(); // the warp's lists and thresholds are set
     const int end = min(p.columns, (static_cast<int>(blockIdx.y) + 1) * p.tiles_per_slice * Edge);
     for (int column0 = blockIdx.y * p.tiles_per_slice * Edge; column0 < end; column0 += Edge)
     {
@@ -112,40 +147,19 @@ template <class Number> DEV void top_k(const TopKArguments& p)
         const Operand<T> b = {static_cast<const T*>(p.keys), p.pitch, column0, p.columns, 0};
         Tile<Number> tile;
         tile.clear();
-        multiply<Number, true, true>(tile, shared, a, b, 0, p.pitch); // its barriers also show what was set above
-        for (int first = 0; first < Edge; first += QueueColumns)
+        multiply<Number, true, true>(tile, shared, a, b, 0, p.pitch);
+#pragma unroll
+        for (int r = 0; r < Side; r++)
+#pragma unroll
+            for (int c = 0; c < Side; c++) values[tile.row(r) * Pitch + tile.column(c)] = tile.value(r, c);
+        __syncthreads(); // the whole tile is there
+        for (int r = warp; r < rows; r += Threads / 32)
         {
-#pragma unroll
-            for (int r = 0; r < Side; r++)
-            {
-                const int row = tile.row(r);
-                const uint32_t threshold = thresholds[row];
-#pragma unroll
-                for (int c = 0; c < Side; c++)
-                {
-                    const int column = tile.column(c), j = column0 + column;
-                    const uint32_t order = order_of(tile.value(r, c));
-                    // Later columns come after equal ones, so only what is above gets in.
-                    if (order <= threshold || row >= rows || j >= end) continue;
-                    if ((Edge > QueueColumns && column / QueueColumns * QueueColumns != first) || (p.exclude_self && j == row0 + row)) continue;
-                    queue[row * QueueColumns + atomic_add(&waiting[row], 1)] = static_cast<uint64_t>(order) << 32 | ~static_cast<uint32_t>(j);
-                }
-            }
-            __syncthreads(); // the candidates of all threads are queued
-            for (int r = warp; r < rows; r += Threads / 32)
-            {
-                const int count = waiting[r];
-                if (count == 0) continue; // with its whole warp
-                uint64_t* const list = lists + static_cast<int64_t>(r) * p.k;
-                merge(list, p.k, queue + r * QueueColumns, count);
-                if (lane == 0)
-                {
-                    thresholds[r] = static_cast<uint32_t>(list[p.k - 1] >> 32);
-                    waiting[r] = 0;
-                }
-            }
-            __syncthreads(); // thresholds are new, and the queue's memory may be filled again
+            const uint32_t before = thresholds[r];
+            const uint32_t threshold = take_row<Edge>(values + r * Pitch, lists + static_cast<int64_t>(r) * p.k, p.k, before, column0, end, p.exclude_self ? row0 + r : -1);
+            if (lane == 0 && threshold != before) thresholds[r] = threshold;
         }
+        __syncthreads(); // the tile was read, and its memory may be filled again
     }
     if (!p.lists_in_shared) return;
     for (int r = warp; r < rows; r += Threads / 32)

@@ -26,6 +26,14 @@ internal sealed record EmbeddingsFile(string Path, float[] Values, int Rows, int
         };
     }
 
+    /// <summary>This, once its numbers are known to be finite where that was asked for (<c>--check</c>).</summary>
+    /// <exception cref="UserError">One is not; the message names its row.</exception>
+    internal EmbeddingsFile CheckedFor(bool finite)
+    {
+        int wrong = finite ? Array.FindIndex(Values, v => !float.IsFinite(v)) : -1;
+        return wrong < 0 ? this : throw new UserError($"{Path}: row {wrong / Dim}, column {wrong % Dim} is {Values[wrong]}, expected finite numbers.");
+    }
+
     /// <summary>One whole number per row: a .npy vector, or <c>labels</c> of a .safetensors file.</summary>
     /// <exception cref="UserError">No such file, or no vector of whole numbers.</exception>
     /// <exception cref="DataFormatException">The file is damaged, or a label does not fit 32 bits.</exception>

@@ -24,6 +24,7 @@ internal static class Program
         EvaluateCommand.Create,
         GradcheckCommand.Create,
         LossCommand.Create,
+        NeighboursCommand.Create,
         PretrainCommand.Create,
         PlotCommand.Create,
         DemoCommand.Create,

@@ -101,7 +101,9 @@ internal static class KernelBench
         device.Synchronize();
         long extra = device.Memory.PeakLiveBytes - before;
         Timing hot = Repeat(timer, work.Run, cold: false, tiny, seconds), cold = Repeat(timer, work.Run, cold: true, tiny, seconds);
-        double rate = row.Precision == "bf16" ? Math.Max(ceilings.GemmBf16Gflops, ceilings.CublasLtBf16Gflops ?? 0) : Math.Max(ceilings.GemmF32Gflops, ceilings.CublasLtF32Gflops ?? 0);
+        // Tensor cores form TF32 products at half of bfloat16's rate.
+        double f32 = Math.Max(ceilings.GemmF32Gflops, ceilings.CublasLtF32Gflops ?? 0), bf16 = Math.Max(ceilings.GemmBf16Gflops, ceilings.CublasLtBf16Gflops ?? 0);
+        double rate = row.Precision switch { "bf16" => bf16, "tf32" => bf16 / 2, _ => f32 };
         double floor = Math.Max(row.Bytes / ceilings.CopyGBs, Math.Max(row.Flops / rate, row.Exponentials / ceilings.ExponentialsG)) / 1e6;
         return new(row.Family, row.Item, row.Precision, hot, cold, row.Bytes, row.Flops, floor, 100 * floor / hot.Median, extra,
             row.GemmFlops == 0 ? null : hot.Median * rate * 1e6 / row.GemmFlops, work.Error() is { } error && double.IsFinite(error) ? error : null);

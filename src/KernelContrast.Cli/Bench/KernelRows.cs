@@ -16,8 +16,9 @@ internal sealed class ProductRows : IKernelRows
                 yield return new("gemm", $"{size}³", KernelBench.NameOf(precision), (precision == Precision.BFloat16 ? 6L : 12L) * size * size,
                     2L * size * size * size, device => Work(device, size, size, precision, (a, b) => Functional.MatMul(a, b, transposeB: true), normalize: false));
         (int rows, int dim) = tiny ? (40, 24) : (4096, 128);
-        yield return new("cosine", $"{rows} by {rows} rows of {dim}", "f32", 4L * rows * (rows + 2 * dim), 2L * rows * rows * dim,
-            device => Work(device, rows, dim, Precision.Float32, Functional.CosineSimilarity, normalize: true));
+        foreach (Precision precision in Enum.GetValues<Precision>())
+            yield return new("cosine", $"{rows} by {rows} rows of {dim}", KernelBench.NameOf(precision), 4L * rows * (rows + 2 * dim), 2L * rows * rows * dim,
+                device => Work(device, rows, dim, Precision.Float32, (a, b) => Functional.CosineSimilarity(a, b, precision), normalize: true));
     }
 
     private static KernelWork Work(Device device, int rows, int dim, Precision precision, Func<Tensor, Tensor, Tensor> op, bool normalize)

@@ -89,7 +89,7 @@ internal static class LossCommand
 
             Device on = device.Open(parsed);
             bool checks = parsed.GetValue(check);
-            EmbeddingsFile Read(string file, string option) => Validate(EmbeddingsFile.Read(file, option), checks);
+            EmbeddingsFile Read(string file, string option) => EmbeddingsFile.Read(file, option).CheckedFor(checks);
             var problem = new Problem(name, which, Read(parsed.GetValue(embeddings)!, "--embeddings"),
                 parsed.GetValue(keys) is { } k ? Read(k, "--keys") : null, parsed.GetValue(queue) is { } q ? Read(q, "--queue") : null,
                 parsed.GetValue(labels) is { } l ? EmbeddingsFile.ReadLabels(l) : null, tau, b,
@@ -132,13 +132,6 @@ internal static class LossCommand
             json.WriteString("device", on.Name);
             json.WriteNumber("milliseconds", Math.Round(result.Milliseconds, 3));
         }));
-    }
-
-    private static EmbeddingsFile Validate(EmbeddingsFile file, bool check)
-    {
-        int wrong = check ? Array.FindIndex(file.Values, v => !float.IsFinite(v)) : -1;
-        return wrong < 0 ? file
-            : throw new UserError($"{file.Path}: row {wrong / file.Dim}, column {wrong % file.Dim} is {file.Values[wrong]}, expected finite numbers.");
     }
 
     private static void ValidatePairs(EmbeddingsFile file, int least)
