@@ -4,7 +4,7 @@ using KernelContrast.Cli.Bench;
 namespace KernelContrast.Bench;
 
 /// <summary>One line of the table: an item in one mode.</summary>
-/// <param name="Group">loss, gemm, norms, augment, step.</param>
+/// <param name="Group">loss, gemm, norms, neighbors, augment, step.</param>
 /// <param name="Item">What was timed, with its sizes.</param>
 /// <param name="Peer">How the peer is written, where there are several: user, in place, chunked.</param>
 /// <param name="Mode">default or tuned malloc; with " avx2" where vectors were narrowed on both sides.</param>

@@ -7,7 +7,7 @@ namespace KernelContrast.Bench;
 internal static class Child
 {
     internal static IEnumerable<PairedBench> All() =>
-        LossBench.All().Concat(GemmBench.All()).Concat(NormBench.All()).Concat(AugmentBench.All()).Concat(StepBench.All());
+        LossBench.All().Concat(GemmBench.All()).Concat(NormBench.All()).Concat(NeighborBench.All()).Concat(AugmentBench.All()).Concat(StepBench.All());
 
     internal static int Run(string mode, string output, string? only)
     {

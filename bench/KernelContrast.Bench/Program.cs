@@ -16,8 +16,8 @@ return args.FirstOrDefault() switch
 static int Help()
 {
     Console.WriteLine("""
-        bench [GROUP]      paired with TorchSharp, every mode; GROUP narrows it: loss gemm norms augment step, or the
-                           beginning of an item's name: nt-xent, clip, …
+        bench [GROUP]      paired with TorchSharp, every mode; GROUP narrows it: loss gemm norms neighbors augment step,
+                           or the beginning of an item's name: nt-xent, clip, …
         bench host [ARGS]  BenchmarkDotNet over the op cases on the CPU device (its arguments follow)
         Example: ./build.sh bench nt-xent
         """);
