@@ -135,7 +135,7 @@ internal sealed class BFloat16Cases : ICaseSource
     private static double[] Rounded(double[] x) => Array.ConvertAll(x, Rounded);
 
     /// <summary>To 8 bits of significand, to nearest and ties to even, with float32's exponents: by scaling, not by bits.</summary>
-    private static double Rounded(double x)
+    internal static double Rounded(double x)
     {
         if (x == 0 || !double.IsFinite(x)) return x;
         double unit = Math.Pow(2, Math.Max(Math.ILogB(x), -126) - 7), rounded = Math.Round(x / unit, MidpointRounding.ToEven) * unit;

@@ -45,7 +45,7 @@ public static class CaseRunner
         string? changed = ChangedInput(test, inputs);
         if (changed is not null) return new(changed, double.PositiveInfinity);
         double[] expected = test.Reference(ReferenceInputs(test));
-        Tolerance tolerance = test.Naive is { } naive ? ErrorOf(naive(ReferenceInputs(test)), expected) : test.Forward;
+        Tolerance tolerance = test.Naive is { } naive ? ErrorOf(test, naive(ReferenceInputs(test)), expected) : test.Forward;
         return Compare("output", output.ToArray(), expected, null, tolerance);
     });
 
@@ -87,7 +87,7 @@ public static class CaseRunner
         {
             if (gradients[i] is not { } actual) continue;
             CaseResult result = Compare($"gradient of input {i}", actual, expected[i]!, scales?[i],
-                naive is null ? test.Gradient : ErrorOf(naive[i]!, expected[i]!));
+                naive is null ? test.Gradient : ErrorOf(test, naive[i]!, expected[i]!));
             if (result.Problem is not null) return result;
             worst = Math.Max(worst, result.WorstRatio);
         }
@@ -95,12 +95,12 @@ public static class CaseRunner
     }
 
     /// <summary>The bound that a naive implementation's error sets: some times its largest.</summary>
-    private static Tolerance ErrorOf(double[] naive, double[] exact)
+    private static Tolerance ErrorOf(OpCase test, double[] naive, double[] exact)
     {
         double worst = 0;
         for (int i = 0; i < exact.Length; i++)
             if (double.IsFinite(exact[i])) worst = Math.Max(worst, Math.Abs(naive[i] - exact[i]));
-        return new(0, 0, OpCase.NaiveErrors * worst);
+        return new(0, 0, test.NaiveErrors * worst);
     }
 
     private static CaseResult CompareFiniteDifferences(OpCase test, float[]?[] gradients, double[] cotangent, ref PhiloxStream random)

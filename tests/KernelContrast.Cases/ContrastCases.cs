@@ -7,7 +7,7 @@ internal sealed class ContrastCases : ICaseSource
 {
     /// <summary>What a case varies beside kind, sizes and values.</summary>
     internal sealed record Choice(float Temperature, float Bias = 0, PairLayout Layout = PairLayout.Halves, Reduction Reduction = Reduction.Mean,
-        bool Normalize = true, bool LearnScalars = false, int Classes = 0, bool ConstantKeys = false);
+        bool Normalize = true, bool LearnScalars = false, int Classes = 0, bool ConstantKeys = false, Precision Precision = Precision.Float32);
 
     public IEnumerable<OpCase> Cases()
     {
@@ -37,6 +37,14 @@ internal sealed class ContrastCases : ICaseSource
                 yield return Case(kind, "norms 1e-18 and 1e18", 12, 13, 24, plain, (i, k) => (i % 3 == 0 ? 1e-18 : i % 3 == 1 ? 1e18 : 1) * Math.Sin(1 + i * 24 + k));
                 yield return Case(kind, "converged", 34, 34, 40, plain, (i, k) => Math.Sin(1 + 3.7 * (i % 17 * 40 + k) * (i % 17 + 1)) + 1e-4 * Math.Cos(5 + i * 40 + k));
                 yield return Case(kind, "NaN in one row", 8, 8, 5, plain, (i, k) => i == 2 && k == 3 ? double.NaN : 1 + i * k);
+                foreach (Precision precision in new[] { Precision.Tf32, Precision.BFloat16 })
+                {
+                    Choice lower = plain with { Precision = precision, Reduction = Reduction.None };
+                    yield return Case(kind, precision.ToString(), 66, 70, 37, lower);
+                    yield return Case(kind, precision.ToString(), 34, 40, 200, lower);
+                    yield return Case(kind, $"{precision}, labels", 66, 90, 20, lower with { Classes = 9 });
+                    yield return Case(kind, $"{precision}, not normalised", 38, 45, 24, lower with { Normalize = false, Temperature = 10 * temperature });
+                }
             }
         }
         // Where only rows get a gradient, a device may go over the columns once: more than one block of them, and its edges.
@@ -72,9 +80,13 @@ internal sealed class ContrastCases : ICaseSource
             : [.. CaseInput.Labels(moco ? rows + columns : withinBatch ? rows : columns, choice.Classes, 5).Values.Select((v, i) => choice.Classes > 1 && i % 9 == 4 ? -1 : (int)v)];
 
         // The inputs of a case never change, so one evaluation serves the loss, the gradient and its scale.
-        ContrastReference? reference = null;
-        ContrastReference Reference(double[][] x) => reference ??= new(kind, x[0], withinBatch ? null : x[1], moco ? x[2] : null, dim,
-            x[scalars][0], kind == LossKind.SigLip ? x[scalars + 1][0] : 0, choice.Layout, labels, choice.Normalize);
+        ContrastReference? reference = null, naive = null;
+        ContrastReference Reference(double[][] x) => reference ??= Of(x, Precision.Float32);
+        ContrastReference Naive(double[][] x) => naive ??= Of(x, choice.Precision);
+        ContrastReference Of(double[][] x, Precision precision) => new(kind, x[0], withinBatch ? null : x[1], moco ? x[2] : null, dim,
+            x[scalars][0], kind == LossKind.SigLip ? x[scalars + 1][0] : 0, choice.Layout, labels, choice.Normalize, precision);
+        double[] Loss(ContrastReference of) => choice.Reduction == Reduction.None ? of.Losses : [of.Loss(choice.Reduction)];
+        bool lower = choice.Precision != Precision.Float32;
         double[]?[] InOrder(ContrastReference.Gradients g) => withinBatch ? [g.Rows, [g.Temperature], [g.Bias]]
             : moco ? [g.Rows, null, null, [g.Temperature], [g.Bias]] : [g.Rows, choice.ConstantKeys ? null : g.Columns, [g.Temperature], [g.Bias]];
         return new()
@@ -83,9 +95,13 @@ internal sealed class ContrastCases : ICaseSource
             Name = $"{name}{(name == "" ? "" : ", ")}{rows} rows, {columns} columns of {dim}, τ {choice.Temperature}",
             Inputs = [.. inputs],
             Run = t => Run(kind, t, scalars, choice, labels),
-            Reference = x => choice.Reduction == Reduction.None ? Reference(x).Losses : [Reference(x).Loss(choice.Reduction)],
+            Precision = choice.Precision,
+            Reference = x => Loss(Reference(x)),
+            Naive = lower ? x => Loss(Naive(x)) : null,
+            NaiveErrors = 3,
+            NaiveGradient = lower ? (x, cotangent) => InOrder(Naive(x).Gradient(cotangent, choice.Reduction).Value) : null,
             ReferenceGradient = (x, cotangent) => InOrder(Reference(x).Gradient(cotangent, choice.Reduction).Value),
-            GradientScale = (x, cotangent) => InOrder(Reference(x).Gradient(cotangent, choice.Reduction).Scale),
+            GradientScale = lower ? null : (x, cotangent) => InOrder(Reference(x).Gradient(cotangent, choice.Reduction).Scale),
             Forward = new(1e-5, 0, Floor: 1e-5),
             Gradient = new(1e-5, 0, Floor: 1e-30),
         };
@@ -108,20 +124,20 @@ internal sealed class ContrastCases : ICaseSource
         if (c.LearnScalars && kind != LossKind.SigLip) tau = Functional.Add(tau, Functional.Scale(bias, 0));
         return (kind, c.LearnScalars) switch
         {
-            (LossKind.NtXent, true) => NtXent.Loss(t[0], tau, c.Layout, c.Reduction, c.Normalize, labels: labels),
-            (LossKind.NtXent, false) => NtXent.Loss(t[0], c.Temperature, c.Layout, c.Reduction, c.Normalize, labels: labels),
-            (LossKind.Dcl, true) => Dcl.Loss(t[0], tau, c.Layout, c.Reduction, c.Normalize, labels: labels),
-            (LossKind.Dcl, false) => Dcl.Loss(t[0], c.Temperature, c.Layout, c.Reduction, c.Normalize, labels: labels),
-            (LossKind.SupCon, true) => SupCon.Loss(t[0], labels!, tau, c.Reduction, c.Normalize),
-            (LossKind.SupCon, false) => SupCon.Loss(t[0], labels!, c.Temperature, c.Reduction, c.Normalize),
-            (LossKind.InfoNce, true) => InfoNce.Loss(t[0], t[1], tau, c.Reduction, c.Normalize, labels: labels),
-            (LossKind.InfoNce, false) => InfoNce.Loss(t[0], t[1], c.Temperature, c.Reduction, c.Normalize, labels: labels),
-            (LossKind.Clip, true) => Clip.Loss(t[0], t[1], tau, c.Reduction, c.Normalize, labels: labels),
-            (LossKind.Clip, false) => Clip.Loss(t[0], t[1], c.Temperature, c.Reduction, c.Normalize, labels: labels),
-            (LossKind.SigLip, true) => SigLip.Loss(t[0], t[1], tau, bias, c.Reduction, c.Normalize, labels: labels),
-            (LossKind.SigLip, false) => SigLip.Loss(t[0], t[1], c.Temperature, c.Bias, c.Reduction, c.Normalize, labels: labels),
-            (LossKind.Moco, true) => Moco.Loss(t[0], t[2], t[1], tau, c.Reduction, c.Normalize, labels: labels),
-            (_, _) => Moco.Loss(t[0], t[2], t[1], c.Temperature, c.Reduction, c.Normalize, labels: labels),
+            (LossKind.NtXent, true) => NtXent.Loss(t[0], tau, c.Layout, c.Reduction, c.Normalize, c.Precision, labels),
+            (LossKind.NtXent, false) => NtXent.Loss(t[0], c.Temperature, c.Layout, c.Reduction, c.Normalize, c.Precision, labels),
+            (LossKind.Dcl, true) => Dcl.Loss(t[0], tau, c.Layout, c.Reduction, c.Normalize, c.Precision, labels),
+            (LossKind.Dcl, false) => Dcl.Loss(t[0], c.Temperature, c.Layout, c.Reduction, c.Normalize, c.Precision, labels),
+            (LossKind.SupCon, true) => SupCon.Loss(t[0], labels!, tau, c.Reduction, c.Normalize, c.Precision),
+            (LossKind.SupCon, false) => SupCon.Loss(t[0], labels!, c.Temperature, c.Reduction, c.Normalize, c.Precision),
+            (LossKind.InfoNce, true) => InfoNce.Loss(t[0], t[1], tau, c.Reduction, c.Normalize, c.Precision, labels),
+            (LossKind.InfoNce, false) => InfoNce.Loss(t[0], t[1], c.Temperature, c.Reduction, c.Normalize, c.Precision, labels),
+            (LossKind.Clip, true) => Clip.Loss(t[0], t[1], tau, c.Reduction, c.Normalize, c.Precision, labels),
+            (LossKind.Clip, false) => Clip.Loss(t[0], t[1], c.Temperature, c.Reduction, c.Normalize, c.Precision, labels),
+            (LossKind.SigLip, true) => SigLip.Loss(t[0], t[1], tau, bias, c.Reduction, c.Normalize, c.Precision, labels),
+            (LossKind.SigLip, false) => SigLip.Loss(t[0], t[1], c.Temperature, c.Bias, c.Reduction, c.Normalize, c.Precision, labels),
+            (LossKind.Moco, true) => Moco.Loss(t[0], t[2], t[1], tau, c.Reduction, c.Normalize, c.Precision, labels),
+            (_, _) => Moco.Loss(t[0], t[2], t[1], c.Temperature, c.Reduction, c.Normalize, c.Precision, labels),
         };
     }
 }

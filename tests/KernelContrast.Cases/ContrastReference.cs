@@ -4,7 +4,8 @@ namespace KernelContrast.Cases;
 
 /// <summary>
 /// The contrastive losses in double precision, each as its paper writes it, with the whole matrix of logits. Rows are
-/// contrasted with columns; within one batch these are the same, for MoCo they are the queue and then the keys.
+/// contrasted with columns; within one batch these are the same, for MoCo they are the queue and then the keys. In a lower
+/// precision it is the plain implementation that rounds what enters a product, and bfloat16's results, and nothing else.
 /// </summary>
 internal sealed class ContrastReference
 {
@@ -14,6 +15,7 @@ internal sealed class ContrastReference
     private readonly PairLayout _layout;
     private readonly int[]? _labels;
     private readonly Side _left, _right;
+    private readonly Func<double, double> _factor, _result;
 
     /// <summary>
     /// What rounding rows to float32 adds to the size of a weight P(1 − P), in units of the contract's 1e-5: each z is off by
@@ -26,18 +28,21 @@ internal sealed class ContrastReference
     private readonly double[,] _x;
 
     internal ContrastReference(LossKind kind, double[] embeddings, double[]? keys, double[]? positives, int dim, double temperature,
-        double bias = 0, PairLayout layout = PairLayout.Halves, int[]? labels = null, bool normalize = true)
+        double bias = 0, PairLayout layout = PairLayout.Halves, int[]? labels = null, bool normalize = true, Precision precision = Precision.Float32)
     {
+        // What a plain implementation rounds: the factors of products and, of bfloat16, their results.
+        _factor = precision switch { Precision.BFloat16 => BFloat16Cases.Rounded, Precision.Tf32 => Tf32Cases.Rounded, _ => x => x };
+        _result = precision == Precision.BFloat16 ? BFloat16Cases.Rounded : x => x;
         (_kind, _dim, _temperature, _layout, _labels) = (kind, dim, temperature, layout, labels);
         _magnified = normalize ? Math.ScaleB(1, -22) / (1e-5 * temperature) : 0;
-        _left = new(embeddings, dim, normalize);
-        _right = keys is null ? _left : new([.. keys, .. positives ?? []], dim, normalize);
+        _left = new(embeddings, dim, normalize, _factor);
+        _right = keys is null ? _left : new([.. keys, .. positives ?? []], dim, normalize, _factor);
         _rows = embeddings.Length / dim;
         _columns = _right.Values.Length / dim;
         _x = new double[_rows, _columns];
         for (int i = 0; i < _rows; i++)
             for (int j = 0; j < _columns; j++)
-                _x[i, j] = Similarity(i, j) / temperature + bias;
+                _x[i, j] = _result(Similarity(i, j)) / temperature + bias;
         Losses = [.. Enumerable.Range(0, _rows).Select(i => Counts(i) ? RowLoss(i) : 0)];
     }
 
@@ -162,10 +167,11 @@ internal sealed class ContrastReference
                 for (int k = 0; k < _dim; k++)
                 {
                     // Of a bound, every element of a row is as large as the vectors are long.
-                    rows[i * _dim + k] += w[i, j] / _temperature * (along == 0 ? _right.Length(j) : _right.Values[j * _dim + k]);
-                    columns[j * _dim + k] += w[i, j] / _temperature * (along == 0 ? _left.Length(i) : _left.Values[i * _dim + k]);
+                    rows[i * _dim + k] += _factor(w[i, j]) / _temperature * (along == 0 ? _right.Length(j) : _right.Values[j * _dim + k]);
+                    columns[j * _dim + k] += _factor(w[i, j]) / _temperature * (along == 0 ? _left.Length(i) : _left.Values[i * _dim + k]);
                 }
             }
+        (rows, columns) = (Array.ConvertAll(rows, x => _result(x)), Array.ConvertAll(columns, x => _result(x)));
         if (WithinBatch)
             for (int i = 0; i < rows.Length; i++) rows[i] += columns[i];
         return new(_left.Back(rows, along), _right.Back(columns, along), temperature, bias);
@@ -189,7 +195,7 @@ internal sealed class ContrastReference
         private readonly double[]? _norms;
         private readonly double[] _lengths;
 
-        internal Side(double[] rows, int dim, bool normalize)
+        internal Side(double[] rows, int dim, bool normalize, Func<double, double> round)
         {
             _dim = dim;
             Values = (double[])rows.Clone();
@@ -198,6 +204,7 @@ internal sealed class ContrastReference
                 _norms = Lengths(rows, dim);
                 for (int i = 0; i < rows.Length; i++) Values[i] = _norms[i / dim] == 0 ? 0 : rows[i] / _norms[i / dim];
             }
+            Values = Array.ConvertAll(Values, v => round(v));
             _lengths = Lengths(Values, dim);
         }
 

@@ -72,7 +72,7 @@ public sealed class OpCase
     public Func<double[][], double[], double[]?[]>? NaiveGradient { get; init; }
 
     /// <summary>How many times the naive implementation's largest error an op's may be.</summary>
-    public const double NaiveErrors = 2;
+    public double NaiveErrors { get; init; } = 2;
 
     public override string ToString() => $"{Op}: {Name}";
 }

@@ -13,7 +13,7 @@ internal sealed class Tf32Cases : ICaseSource
         select BFloat16Cases.Product(test, Precision.Tf32, "tf32", Rounded, roundsResult: false);
 
     /// <summary>To 11 bits of significand, to nearest and ties away from zero, with float32's exponents: by scaling, not by bits.</summary>
-    private static double Rounded(double x)
+    internal static double Rounded(double x)
     {
         if (x == 0 || !double.IsFinite(x)) return x;
         double unit = Math.Pow(2, Math.Max(Math.ILogB(x), -126) - 10);
