@@ -167,6 +167,31 @@ internal sealed class LossKindTests
         }
     }
 
+    /// <summary>Labels mask (or, for supcon, pair), rows as they are, each row's loss: the same on both devices, and each option does something.</summary>
+    [Test]
+    public void Labels_raw_rows_and_reductions_reach_both_devices([Values("nt-xent", "dcl", "supcon", "info-nce", "clip", "siglip", "moco")] string kind)
+    {
+        string[] files = Files(kind, Normal(10 * 6, 21), Normal(10 * 6, 22), Normal(14 * 6, 23), 6);
+        // The first five rows share a label and see negatives of others; the last has none.
+        int[] labels = [.. Enumerable.Range(0, kind == "moco" ? 24 : 10).Select(i => i < 5 ? 0 : i == 9 ? -1 : i % 3)];
+        string[] call = [kind, .. files, "--temperature", "2", "--no-normalize", "--labels", Labels(labels)];
+        double[] here = Losses("cpu"), there = Losses("cuda-emulated");
+        Assert.That(here, Has.Length.EqualTo(10).And.None.NaN);
+        for (int i = 0; i < 10; i++) Assert.That(there[i], Is.EqualTo(here[i]).Within(1e-5 * Math.Max(1, Math.Abs(here[i]))), $"row {i}");
+        int counted = here.Count(l => l != 0);
+        Assert.That(counted, Is.EqualTo(kind == "supcon" ? 8 : 10), "of supcon, rows with a partner");
+        foreach (string device in new[] { "cpu", "cuda-emulated" })
+        {
+            Assert.That(Number(Line([.. call, "--reduction", "sum", "--device", device]), "loss"), Is.EqualTo(here.Sum()).Within(2e-5 * here.Sum()), device);
+            Assert.That(Number(Line([.. call, "--device", device]), "loss"), Is.EqualTo(here.Sum() / counted).Within(2e-5 * here.Sum()), device);
+        }
+        double mean = here.Sum() / counted;
+        Assert.That(Number(Line([.. call.Where(a => a != "--no-normalize")]), "loss"), Is.Not.EqualTo(mean).Within(1e-3));
+        if (kind != "supcon") Assert.That(Number(Line(call[..^2]), "loss"), Is.GreaterThan(mean + 1e-3), "fewer negatives, less loss");
+
+        double[] Losses(string device) => [.. Line([.. call, "--reduction", "none", "--device", device]).GetProperty("losses").EnumerateArray().Select(l => l.GetDouble())];
+    }
+
     private string[] Files(string kind, float[] h, float[] keys, float[] queue, int dim) => kind switch
     {
         "nt-xent" or "dcl" or "supcon" => ["--embeddings", Write("h.npy", h, dim)],

@@ -118,6 +118,24 @@ internal sealed class LossInvariantTests
         }
     }
 
+    /// <summary>A partner of another label is no negative: row 0, all of whose others share its label, does not count.</summary>
+    [TestCase(LossKind.NtXent), TestCase(LossKind.Dcl)]
+    public void A_partner_of_another_label_is_no_negative(LossKind kind)
+    {
+        Problem random = Problem.Random(kind, rows: 6, extra: 0, dim: 5);
+        int[] labels = [0, 0, 0, 1, 0, 0];
+        var exact = new Cases.ContrastReference(kind, [.. random.Embeddings.Select(v => (double)v)], null, null, 5, 0.5f, labels: labels);
+        Assert.That(exact.Losses.Select(l => l == 0), Is.EqualTo(new[] { true, false, false, false, false, false }));
+        foreach (string device in Devices)
+        {
+            using var scope = new TensorScope();
+            Device on = Device.Parse(device);
+            Tensor h = Tensor.From<float>(random.Embeddings, new(6, 5), on), given = Tensor.From<int>(labels, new(6), on);
+            Tensor losses = kind == LossKind.Dcl ? Dcl.Loss(h, 0.5f, reduction: Reduction.None, labels: given) : NtXent.Loss(h, 0.5f, reduction: Reduction.None, labels: given);
+            Assert.That(losses.ToArray(), Is.EqualTo(exact.Losses).Within(1e-5), device);
+        }
+    }
+
     /// <summary>One side's InfoNCE and the other's, halved: loss, both gradients, and that of the temperature.</summary>
     [Test]
     public void Clip_is_the_mean_of_two_info_nce([ValueSource(nameof(Devices))] string device, [ValueSource(nameof(Temperatures))] float temperature)

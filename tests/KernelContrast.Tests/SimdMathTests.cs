@@ -56,7 +56,17 @@ internal sealed unsafe class SimdMathTests
             Is.EqualTo(new[] { 0, 1, float.NaN, 0.5f }));
     }
 
-    private enum Function { Exp, Log, Tanh, Erf, NormalCdf }
+    /// <summary>The losses' own, of logits in base 2.</summary>
+    [Test]
+    public void Functions_of_the_losses_epilogues_are_within_a_few_ulp([ValueSource(nameof(Widths))] int bits)
+    {
+        Assert.That(WorstUlp(bits, Function.Exp2, y => Math.Pow(2, y), Sweep(-126, 126)), Is.LessThanOrEqualTo(2), "exp2");
+        Assert.That(WorstUlp(bits, Function.Softplus, y => ContrastMath.Softplus(y * Math.Log(2)), Sweep(-125, 126)), Is.LessThanOrEqualTo(4), "softplus");
+        Assert.That(WorstUlp(bits, Function.Sigmoid, y => ContrastMath.Sigmoid(y * Math.Log(2)), Sweep(-125, 126)), Is.LessThanOrEqualTo(4), "sigmoid");
+        foreach (Function f in new[] { Function.Exp2, Function.Softplus, Function.Sigmoid }) Assert.That(At(bits, f, float.NaN, 0)[0], Is.NaN, f.ToString());
+    }
+
+    private enum Function { Exp, Log, Tanh, Erf, NormalCdf, Exp2, Softplus, Sigmoid }
 
     private static IEnumerable<float> Sweep(float low, float high)
     {
@@ -106,6 +116,9 @@ internal sealed unsafe class SimdMathTests
                     Function.Log => SimdMath.Log(v),
                     Function.Tanh => SimdMath.Tanh(v),
                     Function.Erf => SimdMath.Erf(v),
+                    Function.Exp2 => ContrastMath.Exp2(v),
+                    Function.Softplus => ContrastMath.Softplus(v),
+                    Function.Sigmoid => ContrastMath.Sigmoid(v),
                     _ => SimdMath.NormalCdf(v),
                 }, count);
             }

@@ -126,7 +126,15 @@ internal static class ContrastMath
     }
 
     /// <summary>log(1 + e^x).</summary>
-    internal static double Softplus(double x) => Math.Max(x, 0) + double.LogP1(Math.Exp(-Math.Abs(x)));
+    internal static double Softplus(double x) => Math.Max(x, 0) + Log1P(Math.Exp(-Math.Abs(x)));
+
+    /// <summary>log(1 + t) for t ≥ 0 that keeps the digits of a small t, where .NET's LogP1 is log(1 + t) as written.</summary>
+    /// <remarks>Goldberg: "What every computer scientist should know about floating-point arithmetic", 1991, theorem 4.</remarks>
+    internal static double Log1P(double t)
+    {
+        double one = 1 + t;
+        return one == 1 || double.IsInfinity(t) ? t : Math.Log(one) * (t / (one - 1));
+    }
 
     /// <summary>1/(1 + e^(−x)).</summary>
     internal static double Sigmoid(double x) => 1 / (1 + Math.Exp(-x));

@@ -93,7 +93,7 @@ internal static unsafe class ContrastLosses
         {
             double exponential = Math.Exp(logit), all = exponential + sum;
             // Once the positive outweighs the negatives, this keeps the digits of what is left.
-            side.Losses[i] = sum < exponential ? double.LogP1(sum / exponential) : Math.Log(all) - logit;
+            side.Losses[i] = sum < exponential ? ContrastMath.Log1P(sum / exponential) : Math.Log(all) - logit;
             side.InverseSum[i] = (float)(1 / all);
             side.Share[i] = (float)(sum / all);
         }
