@@ -15,7 +15,7 @@ usage() {
 
   demo [--quick]         train an encoder without labels on moved digits, measure it, draw it (artifacts/demo/)
   test [--full] [ARGS]   build and run every test; --full adds every op case in every order of threads and in checked
-                         mode, the GPU bundle's own check, and the comparison with live libtorch (downloads 475 MB);
+                         mode, programs published from the packages, the GPU bundle's own check, and the comparison with live libtorch (downloads 475 MB);
                          ARGS go to each test project, e.g. --filter "Name~relu"
   check                  formatting, build with warnings as errors, all tests
   run ARGS               build the tool and run it: ./build.sh run gradcheck --op relu
@@ -174,12 +174,43 @@ run_tests() {
   done
   # Arguments are the test projects': with a filter, only they are wanted.
   if [ $# = 0 ]; then run_native_tests; fi
-  if [ $full = yes ] && [ $# = 0 ]; then run_bundle_check; fi
+  if [ $full = yes ] && [ $# = 0 ]; then run_published_check; run_bundle_check; fi
   echo "tests by device: $(on_device 'cpu-[0-9]+') on cpu by vector width, $(on_device cuda-emulated) on cuda-emulated"
   if [ ${#broken[@]} -gt 0 ]; then echo "Not right: ${broken[*]} (output in $LOGS/)"; fi
   if [ $((passed + failed)) = 0 ]; then echo "No test ran."; fi
   echo "$passed passed, $failed failed, $skipped skipped"
   [ ${#broken[@]} = 0 ] && [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
+}
+
+# --- published programs --------------------------------------------------------------------------------------------
+
+# A program of the packages, compiled natively and as a trimmed single file, away from the checkout: it must still find kernel
+# sources, an image built ahead that the package carries, NVRTC and the emulated driver.
+run_published_check() {
+  local log=$PWD/$LOGS/test-published.log folder p=0 f=0 hash kind nvrtc=() version
+  version=0.1.0-check.$(date +%s)
+  folder=$(mktemp -d)
+  mkdir "$folder/images"
+  hash=$(LC_ALL=C; sha256sum kernels/nn/relu.cu kernels/common/*.cuh | cut -d' ' -f1 | tr -d '\n' | sha256sum | cut -d' ' -f1)
+  printf 'built ahead\n// sources-sha256:%s\n' "$hash" >"$folder/images/nn.relu.sm_80.cubin"
+  if [ -d build/nvrtc ]; then nvrtc=(KERNELCONTRAST_NVRTC="$PWD/build/nvrtc"); fi
+  {
+    for project in bindings/KernelContrast.Interop src/KernelContrast; do
+      dotnet pack $project -c Release -v q -nologo -p:Version="$version" -p:KernelImages="$folder/images" -o "$folder/packages" || true
+    done
+    for kind in "-p:PublishAot=true" "-p:PublishTrimmed=true -p:PublishSingleFile=true --self-contained"; do
+      # shellcheck disable=SC2086
+      if dotnet publish tests/KernelContrast.Published -c Release -r linux-x64 $kind -p:FromPackages="$version" \
+          -p:RestoreAdditionalProjectSources="$folder/packages" -v q -nologo -o "$folder/out" &&
+        env -i PATH=/usr/bin:/bin "${nvrtc[@]}" KERNELCONTRAST_EMULATOR="$PWD/$NATIVE/libkernelcontrast_emulator.so" \
+          "$folder/out/KernelContrast.Published" nn/relu; then p=$((p + 1)); else f=$((f + 1)); fi
+      rm -rf "$folder/out"
+    done
+  } >"$log" 2>&1
+  rm -rf "$folder" "${NUGET_PACKAGES:-$HOME/.nuget/packages}"/kernelcontrast{,.interop}/"$version" tests/KernelContrast.Published/{bin,obj}
+  passed=$((passed + p)) failed=$((failed + f))
+  printf '%-32s %5d passed, %d failed, 0 skipped\n' "published programs" "$p" "$f"
+  if [ "$f" -gt 0 ]; then broken+=("published"); tail -40 "$log"; fi
 }
 
 # --- the GPU bundle ------------------------------------------------------------------------------------------------

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text;
 using KernelContrast.Devices;
 using KernelContrast.Interop;
@@ -8,7 +9,7 @@ namespace KernelContrast.Tests;
 [TestFixture]
 internal sealed class KernelImageTests
 {
-    private const string Module = "nn/relu";
+    private const string Module = "nn/relu", WriterVariable = "KERNELCONTRAST_TEST_CACHE_WRITER";
 
     private string _folder = "";
 
@@ -126,6 +127,63 @@ internal sealed class KernelImageTests
             }
         });
         Assert.That(Directory.GetFiles(_folder), Has.Length.EqualTo(1));
+    }
+
+    /// <summary>In a test program of its own, started by the test below with the cache's folder.</summary>
+    [Test]
+    public void A_process_that_writes_the_cache()
+    {
+        if (Environment.GetEnvironmentVariable(WriterVariable) is not { Length: > 0 } folder) return;
+        var cache = new KernelCache(folder);
+        File.WriteAllText(Path.Combine(folder, $"ready.{Environment.ProcessId}"), "");
+        Assert.That(() => File.Exists(Path.Combine(folder, "go")), Is.True.After(60_000, 5));
+        for (int i = 0; i < 200; i++)
+        {
+            byte[] image = new byte[100_000 + i];
+            image.AsSpan().Fill((byte)i);
+            cache.Keep("x", "0123456789abcdef", image);
+            // Whichever process wrote last, the file is whole.
+            byte[]? found = cache.Find("x", "0123456789abcdef");
+            Assert.That(found, Is.Not.Null);
+            Assert.That(found.AsSpan().ContainsAnyExcept(found![0]), Is.False);
+        }
+        File.WriteAllText(Path.Combine(folder, $"done.{Environment.ProcessId}"), "");
+    }
+
+    [Test]
+    public void Processes_that_write_the_cache_at_the_same_time_leave_one_whole_file()
+    {
+        string program = Environment.ProcessPath!;
+        Process[] writers = [.. Enumerable.Range(0, 2).Select(_ =>
+        {
+            // The host may be dotnet with the assembly as its argument, or the program itself.
+            string[] arguments = Path.GetFileNameWithoutExtension(program) == "dotnet" ? [typeof(KernelImageTests).Assembly.Location] : [];
+            var start = new ProcessStartInfo(program, [.. arguments, "--filter", $"Name={nameof(A_process_that_writes_the_cache)}"]) { RedirectStandardOutput = true };
+            start.Environment[WriterVariable] = _folder;
+            return Process.Start(start)!;
+        })];
+        try
+        {
+            Assert.That(() => Directory.GetFiles(_folder, "ready.*").Length, Is.EqualTo(2).After(90_000, 20), "both have begun");
+            File.WriteAllText(Path.Combine(_folder, "go"), "");
+            foreach (Process writer in writers)
+            {
+                string output = writer.StandardOutput.ReadToEnd();
+                Assert.That(writer.WaitForExit(90_000), Is.True);
+                Assert.That(writer.ExitCode, Is.Zero, output);
+            }
+            Assert.That(Directory.GetFiles(_folder, "done.*"), Has.Length.EqualTo(2));
+            Assert.That(Directory.GetFiles(_folder, "x.*"), Has.Length.EqualTo(1));
+            Assert.That(new KernelCache(_folder).Find("x", "0123456789abcdef"), Has.Length.EqualTo(100_199));
+        }
+        finally
+        {
+            foreach (Process writer in writers)
+            {
+                if (!writer.HasExited) writer.Kill();
+                writer.Dispose();
+            }
+        }
     }
 
     [Test]
