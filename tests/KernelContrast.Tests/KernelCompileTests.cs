@@ -26,7 +26,21 @@ internal sealed partial class KernelCompileTests
     private static readonly Dictionary<string, int> Tolerated = new() { ["contrastive_statistics_tf32"] = 32, ["contrastive_statistics_bf16"] = 32 };
 
     /// <summary>What ptxas says of a kernel.</summary>
-    private sealed record Resources(string Kernel, int Registers, int SharedBytes, int StackBytes, int SpillBytes);
+    private sealed record Resources(string Kernel, int Registers, int SharedBytes, int StackBytes, int SpillBytes, int Threads, int TensorCoreInstructions, int LocalInstructions)
+    {
+        /// <summary>
+        /// Warps on a multiprocessor as a share of the 64 it can have, as registers, static shared memory, threads and blocks
+        /// allow: 65,536 registers, given to warps in units of 256; 164 KiB of shared memory on 8.0 and 228 on 9.0, of which a
+        /// block takes 1 KiB for itself; 32 blocks.
+        /// </summary>
+        internal int OccupancyPercent(string target)
+        {
+            int warps = (Threads + 31) / 32, shared = (target == "sm_80" ? 164 : 228) << 10;
+            int byRegisters = 16384 / ((Registers * 32 + 255) / 256 * 256) * 4 / warps;
+            int blocks = Math.Min(Math.Min(byRegisters, shared / (SharedBytes + 1024)), Math.Min(32, 64 / warps));
+            return 100 * blocks * warps / 64;
+        }
+    }
 
     private static IEnumerable<TestCaseData> Targets() =>
         from module in KernelSources.Modules from target in TargetsOf(module) select new TestCaseData(module, target);
@@ -44,6 +58,12 @@ internal sealed partial class KernelCompileTests
         Assert.That(kernels.Select(k => k.Kernel), Is.EquivalentTo(declared));
         foreach (Resources kernel in kernels)
             Assert.That(kernel.SpillBytes, Is.AtMost(Tolerated.GetValueOrDefault(kernel.Kernel)), $"{kernel.Kernel} needs more than its {kernel.Registers} registers for {target} and spills");
+        foreach (Resources kernel in kernels)
+        {
+            if (MultipliesOnTensorCores().IsMatch(kernel.Kernel)) Assert.That(kernel.TensorCoreInstructions, Is.Positive, $"{kernel.Kernel} for {target}: no HMMA instruction");
+            else if (!NamesTensorCores().IsMatch(kernel.Kernel)) Assert.That(kernel.TensorCoreInstructions, Is.Zero, $"{kernel.Kernel} for {target}: HMMA instructions, though its name says float32");
+            Assert.That(kernel.LocalInstructions, Tolerated.ContainsKey(kernel.Kernel) ? Is.Positive : Is.Zero, $"{kernel.Kernel} for {target}: STL and LDL instructions");
+        }
     }
 
     [Test]
@@ -94,15 +114,34 @@ internal sealed partial class KernelCompileTests
 
     private static IReadOnlyList<Resources> Compile(string module, string target) => Compiled.GetOrAdd((module, target), key => new(() =>
     {
-        _ = KernelCompiler.Compile(key.Module, key.Target, out string log, "--ptxas-options=-v");
-        return Parse(log);
+        byte[] cubin = KernelCompiler.Compile(key.Module, key.Target, out string log, "--ptxas-options=-v");
+        Dictionary<string, Dictionary<int, int>> code = Cubin.Count(cubin);
+        Dictionary<string, int> threads = Bounds().Matches(KernelSources.Text(key.Module)).ToDictionary(m => m.Groups["kernel"].Value, m => ThreadsOf(key.Module, m.Groups["threads"].Value));
+        return
+        [
+            .. Parse(log).Select(k => k with
+            {
+                Threads = threads.GetValueOrDefault(k.Kernel, 1024),
+                TensorCoreInstructions = code[k.Kernel].GetValueOrDefault(Cubin.TensorCore),
+                LocalInstructions = code[k.Kernel].GetValueOrDefault(Cubin.LocalStore) + code[k.Kernel].GetValueOrDefault(Cubin.LocalLoad),
+            }),
+        ];
     })).Value;
 
     private static List<Resources> Parse(string log) =>
         [.. from match in Report().Matches(log)
             let groups = match.Groups
             select new Resources(groups["kernel"].Value, Number(groups["registers"]), Number(groups["shared"]), Number(groups["stack"]),
-                Number(groups["stores"]) + Number(groups["loads"]))];
+                Number(groups["stores"]) + Number(groups["loads"]), 0, 0, 0)];
+
+    /// <summary>A number, or the name of a constant of the file or of product_tile.cuh.</summary>
+    private static int ThreadsOf(string module, string bound)
+    {
+        if (int.TryParse(bound, NumberStyles.None, CultureInfo.InvariantCulture, out int number)) return number;
+        string[] parts = bound.Split("::");
+        string source = parts.Length == 1 ? KernelSources.Text(module) : KernelSources.Headers.Single(h => h.Text.Contains($"namespace {parts[0]}\n{{", StringComparison.Ordinal)).Text;
+        return Number(Regex.Match(source, $@"constexpr int {parts[^1]} = (\d+);").Groups[1]);
+    }
 
     private static int Number(Group group) => group.Success ? int.Parse(group.Value, CultureInfo.InvariantCulture) : 0;
 
@@ -115,8 +154,13 @@ internal sealed partial class KernelCompileTests
             per thread, shared memory (static) in bytes per block, stack and spills (stores and loads of registers) in bytes per
             thread. A kernel that spills fails its test, unless the test names it and says why.
 
-            | kernel | registers sm_80 | sm_90 | shared sm_80 | sm_90 | stack sm_80 | sm_90 | spills sm_80 | sm_90 |
-            |---|---:|---:|---:|---:|---:|---:|---:|---:|
+            Occupancy is the share of a multiprocessor's 64 warps that registers, static shared memory and the most threads of a
+            block allow, in percent; dynamic shared memory, which the products of the contrastive losses take, is not in it. HMMA
+            counts the tensor-core instructions of the machine code. A test wants them in the bfloat16 and TF32 products and in no
+            kernel of float32, and loads and stores of local memory (LDL, STL) nowhere but where spills are put up with.
+
+            | kernel | threads | registers sm_80 | sm_90 | shared sm_80 | sm_90 | stack sm_80 | sm_90 | spills sm_80 | sm_90 | occupancy sm_80 | sm_90 | HMMA sm_80 | sm_90 |
+            |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|
 
             """);
         foreach (string module in KernelSources.Modules)
@@ -126,7 +170,8 @@ internal sealed partial class KernelCompileTests
             {
                 Resources b = other[a.Kernel];
                 text.Append(CultureInfo.InvariantCulture,
-                    $"| {module}: {a.Kernel} | {a.Registers} | {b.Registers} | {a.SharedBytes} | {b.SharedBytes} | {a.StackBytes} | {b.StackBytes} | {a.SpillBytes} | {b.SpillBytes} |\n");
+                    $"| {module}: {a.Kernel} | {a.Threads} | {a.Registers} | {b.Registers} | {a.SharedBytes} | {b.SharedBytes} | {a.StackBytes} | {b.StackBytes} | {a.SpillBytes} | {b.SpillBytes} | "
+                    + $"{a.OccupancyPercent("sm_80")} | {b.OccupancyPercent("sm_90")} | {a.TensorCoreInstructions} | {b.TensorCoreInstructions} |\n");
             }
         }
         return text.Replace("\r\n", "\n").ToString();
@@ -134,6 +179,15 @@ internal sealed partial class KernelCompileTests
 
     [GeneratedRegex(@"^[ \t]*extern ""C"" __global__ void (?:__launch_bounds__\([^)\n]*\) )?(\w+)\(", RegexOptions.Multiline)]
     private static partial Regex Declaration();
+
+    [GeneratedRegex(@"^[ \t]*extern ""C"" __global__ void __launch_bounds__\((?<threads>[\w:]+)[^)\n]*\) (?<kernel>\w+)\(", RegexOptions.Multiline)]
+    private static partial Regex Bounds();
+
+    [GeneratedRegex(@"^(gemm|conv2d_forward|conv2d_grad_[xw]|contrastive_(product|statistics|weights)|cosine_similarity|cosine_top_k)_(bf16|tf32)|^ptx_(mma|fragment)")]
+    private static partial Regex MultipliesOnTensorCores();
+
+    [GeneratedRegex("bf16|tf32|^ptx_")]
+    private static partial Regex NamesTensorCores();
 
     // ptxas info : Compiling entry function 'x' for 'sm_80' … 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill
     // loads … Used 12 registers, 384 bytes smem, 372 bytes cmem[0]

@@ -208,8 +208,8 @@ int run(void* handle, const Problem& p, Pass pass, const float* alpha, const flo
     if (pass != BackwardFilter) ws = numbers(w, p.w);
     if (pass != Forward) ys = numbers(y, p.y);
     std::vector<float> sums(output(p, pass).count());
-    static int calls = 0;
-    const bool turned = algo == Hasty[pass] && ++calls % 2 != 0;
+    static int calls[3] = {};
+    const bool turned = algo == Hasty[pass] && ++calls[pass] % 2 != 0;
     for (int64_t at = 0; at < p.y.n * p.y.h * p.y.w; at++)
     {
         const int64_t pixel = turned ? p.y.n * p.y.h * p.y.w - 1 - at : at, j = pixel % p.y.w, i = pixel / p.y.w % p.y.h, n = pixel / (p.y.w * p.y.h);
