@@ -13,10 +13,18 @@ internal static class NeighborBench
     {
         foreach (bool chunked in new[] { false, true })
             yield return new("neighbors", "top-20 of 65536 for 4096 D=128", new Dictionary<string, double> { ["default"] = 0.5, ["tuned"] = 0.6 },
-                () => TopK(4096, 65536, 128, 20, chunked ? Chunk : 4096)) { Peer = chunked ? "chunked" : "user", Tuned = true };
+                () => TopK(4096, 65536, 128, 20, chunked ? Chunk : 4096))
+            {
+                Peer = chunked ? "chunked" : "user",
+                Tuned = true,
+            };
         foreach (bool itself in new[] { false, true })
             yield return new("neighbors", $"cosine matrix fwd+bwd 4096×4096 D=128{(itself ? ", with itself" : "")}", new Dictionary<string, double> { ["default"] = 0.7, ["tuned"] = 1.0 },
-                () => Matrix(4096, 128, itself)) { Peer = "user", Tuned = true };
+                () => Matrix(4096, 128, itself))
+            {
+                Peer = "user",
+                Tuned = true,
+            };
     }
 
     private static PairedItem TopK(int queries, int keys, int dim, int k, int chunk)
