@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.CommandLine.Help;
+using System.Text;
 using System.Text.Json;
 
 namespace KernelContrast.Cli;
@@ -17,6 +18,10 @@ internal static class ConfigFile
     /// <summary>Key that tells which verb a file is for; optional.</summary>
     private const string VerbKey = "verb";
 
+    private const string OutKey = "out";
+
+    private const int MostBytes = 1 << 20;
+
     internal static Option<string?> Option { get; } = new("--config")
     {
         Description = "Take options from this JSON file, as runs write it (run.json); the command line wins",
@@ -30,19 +35,43 @@ internal static class ConfigFile
     {
         var settings = new ParserConfiguration { ResponseFileTokenReplacer = null };
         ParseResult parsed = root.Parse(args, settings);
-        if (parsed.CommandResult.Command is not VerbCommand verb || parsed.GetResult(Option) is not { Tokens: [var token] }) return parsed;
-        string path = token.Value;
-        if (!File.Exists(path)) throw new UserError($"{path}: there is no such file. --config expects a JSON file of options.");
-        try
+        if (parsed.CommandResult.Command is not VerbCommand verb) return parsed;
+        string? resumed = verb.Resumed?.Invoke(parsed);
+        if (parsed.GetResult(Option) is { Tokens: [var token] })
         {
-            using JsonDocument json = JsonDocument.Parse(File.ReadAllBytes(path),
-                new JsonDocumentOptions { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true });
-            return root.Parse([.. args, .. Arguments(path, json.RootElement, verb, parsed)], settings);
+            if (!File.Exists(token.Value)) throw new UserError($"{token.Value}: there is no such file. --config expects a JSON file of options.");
+            // a resumed run goes on where it is, wherever it was begun
+            Add(token.Value, (json, path) => Arguments(path, json, verb, parsed, key => resumed is null || key != OutKey));
         }
-        catch (JsonException e)
+        if (resumed is not null && Path.Combine(resumed, FileName) is var began && File.Exists(began))
+            Add(began, (json, path) => json.ValueKind == JsonValueKind.Object && json.TryGetProperty(VerbKey, out JsonElement of) && of.ValueEquals(verb.Name)
+                ? Arguments(path, json, verb, parsed, verb.Remembered.Contains) : []);
+        return parsed;
+
+        void Add(string path, Func<JsonElement, string, List<string>> arguments)
         {
-            throw new UserError($"{path}: expected a JSON object of options: {e.Message}");
+            try
+            {
+                using JsonDocument json = JsonDocument.Parse(Read(path), new JsonDocumentOptions { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true });
+                args = [.. args, .. arguments(json.RootElement, path)];
+            }
+            // names and texts that are no UTF-8 are found when they are asked for
+            catch (Exception e) when (e is JsonException or InvalidOperationException)
+            {
+                throw new UserError($"{path}: expected a JSON object of options: {e.Message}");
+            }
+            parsed = root.Parse(args, settings);
         }
+    }
+
+    private static ReadOnlyMemory<byte> Read(string path)
+    {
+        var bytes = new byte[MostBytes + 1];
+        using FileStream file = File.OpenRead(path);
+        int length = file.ReadAtLeast(bytes, bytes.Length, throwOnEndOfStream: false);
+        if (length > MostBytes) throw new UserError($"{path}: expected a JSON object of options, found more than {MostBytes} bytes.");
+        int mark = bytes.AsSpan(0, length).StartsWith(Encoding.UTF8.Preamble) ? Encoding.UTF8.Preamble.Length : 0;
+        return bytes.AsMemory(mark, length - mark);
     }
 
     /// <summary>Writes every option of the verb, as this run has it, to <c>run.json</c> in a directory.</summary>
@@ -65,12 +94,13 @@ internal static class ConfigFile
 
     private static string KeyOf(Option option) => option.Name.TrimStart('-');
 
-    private static List<string> Arguments(string path, JsonElement root, VerbCommand verb, ParseResult given)
+    private static List<string> Arguments(string path, JsonElement root, VerbCommand verb, ParseResult given, Func<string, bool> takes)
     {
         if (root.ValueKind != JsonValueKind.Object) throw new UserError($"{path}: expected a JSON object of options, found {Describe(root)}.");
         var arguments = new List<string>();
         foreach (JsonProperty property in root.EnumerateObject())
         {
+            if (property.Name != VerbKey && !takes(property.Name)) continue;
             if (property.Name == VerbKey)
             {
                 if (property.Value.ValueKind != JsonValueKind.String || property.Value.GetString() != verb.Name)

@@ -26,7 +26,7 @@ internal sealed record EmbeddingsFile(string Path, float[] Values, int Rows, int
         };
     }
 
-    /// <summary>This, once its numbers are known to be finite where that was asked for (<c>--check</c>).</summary>
+    /// <summary>This, once its numbers are known to be finite where that was asked for (<c>--check</c>, plots).</summary>
     /// <exception cref="UserError">One is not; the message names its row.</exception>
     internal EmbeddingsFile CheckedFor(bool finite)
     {
@@ -72,7 +72,7 @@ internal sealed record EmbeddingsFile(string Path, float[] Values, int Rows, int
     {
         using var reader = new SafetensorsReader(path);
         SafetensorsEntry entry = reader.Entries.FirstOrDefault(e => e.Name == option[2..]) ?? reader.Entries.FirstOrDefault(e => e.Name == Key)
-            ?? throw new UserError($"{path}: expected a tensor '{Key}', found {string.Join(", ", reader.Entries.Select(e => $"'{e.Name}'").Take(8))}.");
+            ?? throw new UserError($"{path}: expected a tensor '{Key}', found {(reader.Entries.Count == 0 ? "no tensors" : string.Join(", ", reader.Entries.Select(e => $"'{e.Name}'").Take(8)))}.");
         Shape shape = Matrix(path, entry.Shape);
         if (entry.Type is not ("F32" or "F64" or "F16" or "BF16"))
             throw new UserError($"{path}: expected '{entry.Name}' to be of floats, found {entry.Type}.");

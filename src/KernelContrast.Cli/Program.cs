@@ -65,6 +65,7 @@ internal static class Program
         bool unknownVerb = parsed.CommandResult.Command is RootCommand && parsed.UnmatchedTokens.Count > 0;
         if (args.Length == 0) parsed = root.Parse(["--help"]);
         else if (unknownVerb || (parsed.Errors.Count > 0 && !actionNeedsNoValidArguments)) throw new UserError(Describe(parsed, args));
+        else if (!actionNeedsNoValidArguments && parsed.CommandResult.Command is VerbCommand verb) OutputFile.CheckApart(parsed, verb);
         return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
     }
 

@@ -9,4 +9,13 @@ namespace KernelContrast.Cli;
 internal sealed class VerbCommand(string name, string description, params string[] examples) : Command(name, description)
 {
     internal IReadOnlyList<string> Examples { get; } = examples;
+
+    /// <summary>The options that name files to write; all other names are of what it reads.</summary>
+    internal IReadOnlyList<Option> Outputs { get; set; } = [];
+
+    /// <summary>The directory of the run that goes on, if one does.</summary>
+    internal Func<ParseResult, string?>? Resumed { get; set; }
+
+    /// <summary>What a run that goes on takes from its <see cref="ConfigFile.FileName"/> where it is not given again.</summary>
+    internal IReadOnlyList<string> Remembered { get; set; } = [];
 }

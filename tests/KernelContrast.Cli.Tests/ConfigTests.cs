@@ -47,5 +47,16 @@ internal sealed class ConfigTests
     public void Wrong(string json, string message) => Tool.Refuses(["gradcheck", "--config", Config(json)], message);
 
     [Test]
+    public void A_byte_order_mark_is_no_mistake_but_bytes_that_are_no_UTF_8_and_files_without_end_are()
+    {
+        string path = _folder["bytes.json"];
+        File.WriteAllBytes(path, [0xEF, 0xBB, 0xBF, .. """{"op": "relu"}"""u8]);
+        Assert.That(Tool.Run("gradcheck", "--config", path).ExitCode, Is.Zero);
+        File.WriteAllBytes(path, [.. "{\"o"u8, 0xFF, .. "p\": 1}"u8]);
+        Tool.Refuses(["gradcheck", "--config", path], path);
+        if (File.Exists("/dev/zero")) Tool.Refuses(["gradcheck", "--config", "/dev/zero"], "/dev/zero", "more than 1048576 bytes");
+    }
+
+    [Test]
     public void A_missing_file_is_refused() => Tool.Refuses(["gradcheck", "--config", _folder["none.json"]], "there is no such file");
 }

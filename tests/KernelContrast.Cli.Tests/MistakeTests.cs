@@ -83,7 +83,66 @@ internal sealed class MistakeTests
         Tool.Refuses(["augment", "--data", _data, "--out", _folder["p.gif"]], ".png");
         Tool.Refuses(["augment", "--data", _data, "--out", ""], "--out is empty");
         Tool.Refuses(["loss", "nt-xent", "--embeddings", _embeddings, "--gradients", ""], "--gradients is empty");
-        Tool.Refuses(["loss", "nt-xent", "--embeddings", _embeddings, "--gradients", nowhere], "does not exist");
+        Tool.Refuses(["loss", "nt-xent", "--embeddings", _embeddings, "--gradients", nowhere + ".safetensors"], "does not exist");
+    }
+
+    [Test]
+    public void Outputs_do_not_overwrite_inputs_or_each_other()
+    {
+        string e = _folder["in.safetensors"], link = _folder["link.npy"];
+        Safetensors.Write(e, [KeyValuePair.Create("embeddings", Tensor.RandomNormal(new(8, 4), 1))]);
+        File.CreateSymbolicLink(link, _embeddings);
+        byte[] before = File.ReadAllBytes(_embeddings);
+        Tool.Refuses(["loss", "nt-xent", "--embeddings", _embeddings, "--reduction", "none", "--losses", _embeddings], "--losses", "--embeddings");
+        Tool.Refuses(["loss", "nt-xent", "--embeddings", _embeddings, "--reduction", "none", "--losses", link], "--losses", "--embeddings");
+        Tool.Refuses(["loss", "nt-xent", "--embeddings", e, "--gradients", e], "--gradients", "--embeddings");
+        Tool.Refuses(["loss", "nt-xent", "--embeddings", e, "--gradients", _folder["g.npy"]], ".safetensors");
+        Tool.Refuses(["embed", _run, "--data", _data, "--out", _folder["two.npy"], "--labels", _folder["two.npy"]], "--labels", "--out");
+        Tool.Refuses(["embed", _run, "--data", _data, "--out", Path.Combine(_run, Checkpoint.FileName)], "--out", "RUN");
+        Assert.That(File.ReadAllBytes(_embeddings), Is.EqualTo(before));
+    }
+
+    [TestCase("config", "null")]
+    [TestCase("encoder", "null")]
+    [TestCase("blocks", "null")]
+    [TestCase("widths", "[65536,65536,65536]")]
+    [TestCase("inputChannels", "2147483647")]
+    [TestCase("seconds", "\"NaN\"")]
+    public void A_checkpoint_with_impossible_metadata_names_its_file(string key, string value)
+    {
+        string hostile = _folder["hostile.safetensors"];
+        using var reader = new SafetensorsReader(Path.Combine(_run, Checkpoint.FileName));
+        var state = System.Text.Json.Nodes.JsonNode.Parse(reader.Metadata["kernelcontrast"])!;
+        System.Text.Json.Nodes.JsonNode at = key is "config" or "seconds" ? state : key == "encoder" ? state["config"]! : state["config"]!["encoder"]!;
+        Assert.That(at.AsObject().ContainsKey(key));
+        at[key] = System.Text.Json.Nodes.JsonNode.Parse(value);
+        Safetensors.Write(hostile, reader.Entries.Select(e => KeyValuePair.Create(e.Name, reader.Read(e.Name))), new Dictionary<string, string> { ["kernelcontrast"] = state.ToJsonString() });
+        Tool.Refuses(["embed", hostile, "--data", _data, "--out", _folder["h.npy"]], hostile);
+    }
+
+    [Test]
+    public void Numbers_that_are_not_finite_are_found_where_the_file_has_them()
+    {
+        float[] values = Tensor.RandomNormal(new(100, 5), 1).ToArray();
+        values[3 * 5 + 4] = float.NaN;
+        NpyFile.Write(_folder["nan.npy"], values, new Shape(100, 5));
+        Tool.Refuses(["plot", "--embeddings", _folder["nan.npy"], "--method", "pca", "--out", _folder["n.png"]], "nan.npy: row 3, column 4 is NaN, expected");
+    }
+
+    [Test]
+    public void A_run_goes_on_with_the_images_it_began_with_wherever_it_lies_now()
+    {
+        string began = _folder["began"], moved = _folder["moved"];
+        Tool run = Tool.Run([.. Pretrain("--out", began), "--batch-size", "10", "--epochs", "1", "--images", "30"]);
+        Assert.That(run.ExitCode, Is.Zero, run.Error);
+        Directory.Move(began, moved);
+        foreach (string[] more in new string[][] { [], ["--config", Path.Combine(moved, "run.json")] })
+        {
+            run = Tool.Run(["pretrain", "--data", _data, "--resume", moved, .. more]);
+            Assert.That(run.ExitCode, Is.Zero, run.Error);
+            Assert.That(run.Output, Does.Contain("30 images"));
+        }
+        Tool.Refuses(["pretrain", "--data", _data, "--resume", moved, "--images", "20"], "30 images", "20 images");
     }
 
     [Test]

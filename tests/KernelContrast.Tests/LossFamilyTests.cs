@@ -233,6 +233,10 @@ internal sealed unsafe class LossFamilyTests
             foreach (float temperature in new[] { 0, -1, float.NaN, float.PositiveInfinity })
                 Assert.That(() => Clip.Loss(four, four, temperature), Throws.ArgumentException.With.Message.Contains("temperature"));
             Assert.That(() => new LossCall(LossKind.Clip, 4, 4, 3, 0.1f).Run(new() { Embeddings = new float[12], Keys = new float[9] }), Throws.ArgumentException.With.Message.Contains("12 elements"));
+            Assert.That(() => new LossCall(LossKind.NtXent, 4, 6, 3, 0.1f), Throws.ArgumentException.With.Message.Contains("6 columns"));
+            Assert.That(() => new LossCall(LossKind.Clip, int.MaxValue, int.MaxValue, int.MaxValue, 0.1f).WorkspaceBytes(Device.Cpu), Throws.ArgumentException.With.Message.Contains("elements"));
+            Assert.That(() => NtXent.Loss(null!), Throws.ArgumentNullException);
+            Assert.That(() => Tensor.RandomNormal(new(1 << 16, 1 << 14), 1), Throws.ArgumentException.With.Message.Contains("[65536, 16384]"));
             Assert.That(() => new LossCall(LossKind.Clip, 4, 4, 3, 0.1f).Forward(Device.Cpu), Throws.ArgumentException.With.Message.Contains("embeddings"));
             LossCall unannounced = new(LossKind.InfoNce, 4, 4, 3, 0.1f) { WantsKeysGradient = false, GradLoss = 64, Saved = 64, Workspace = 64, GradKeys = new(64, 3) };
             Assert.That(() => unannounced.Backward(Device.Cpu), Throws.ArgumentException.With.Message.Contains("WantsKeysGradient"));

@@ -23,6 +23,7 @@ internal static class AugmentCommand
             "kernelcontrast augment --data DIR --preset digits --count 20 --out views.png") { preset, first, count, seed, output };
         data.AddTo(verb, split: "train");
         device.AddTo(verb);
+        verb.Outputs = [output];
         verb.SetAction(parsed =>
         {
             string name = parsed.GetValue(preset)!;

@@ -23,6 +23,7 @@ internal static class EmbedCommand
             "kernelcontrast embed runs/digits --data data/mnist --split test --out digits.npy --labels digit-labels.npy") { run, output, labels };
         data.AddTo(verb, split: "test, or all where there is no such part");
         device.AddTo(verb);
+        verb.Outputs = [output, labels];
         verb.SetAction(parsed =>
         {
             string path = parsed.GetValue(output)!;

@@ -40,7 +40,7 @@ internal static class EvaluateCommand
             var protocol = new EvaluationProtocol
             {
                 K = AtLeastOne("--k", parsed.GetValue(k)),
-                Temperature = parsed.GetValue(temperature) is var t && t > 0 && float.IsFinite(t) ? t : throw new UserError($"--temperature is {t}, expected a positive number."),
+                Temperature = parsed.GetValue(temperature) is var t && t > 0 && float.IsFinite(t) ? t : throw new UserError($"--temperature is {t}, expected a positive number within float32's range of 1.18E-38 to 3.4E+38."),
                 LabelsPerClass = AtLeastOne("--labels-per-class", parsed.GetValue(perClass)),
                 Draws = AtLeastOne("--draws", parsed.GetValue(draws)),
                 Seed = parsed.GetValue(seed),

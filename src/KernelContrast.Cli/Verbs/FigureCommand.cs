@@ -17,6 +17,7 @@ internal static class FigureCommand
         var verb = new VerbCommand("figure", "Draw time and memory of a loss against N, ours and PyTorch's, from the figures of bench/peers/run.py.",
             "kernelcontrast bench figure peers.json --kind clip --plot clip.png")
         { file, plot, kind, dim, precision };
+        verb.Outputs = [plot];
         verb.SetAction(parsed =>
         {
             string path = parsed.GetValue(file)!, target = parsed.GetValue(plot)!;

@@ -18,6 +18,7 @@ internal static class KernelBenchCommand
             + "the ceilings of the same run. % of floor: the time that bytes, products and exponentials need at those ceilings ÷ the hot time.",
             "kernelcontrast bench kernels gemm softmax --device cuda") { families, tiny, seconds, json };
         device.AddTo(verb);
+        verb.Outputs = [json];
         verb.SetAction(parsed =>
         {
             // Not the parser's to check: making every case, to name its family, would slow each start of the tool by seconds.

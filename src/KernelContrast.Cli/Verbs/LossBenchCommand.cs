@@ -31,6 +31,7 @@ internal static class LossBenchCommand
             "kernelcontrast bench loss nt-xent clip --rows 1024 4096 --plot time.png")
         { kinds, rows, dim, temperature, queue, precision, seconds, product, json, plot, serve };
         device.AddTo(verb);
+        verb.Outputs = [json, plot];
         verb.SetAction(parsed =>
         {
             Device on = device.Open(parsed);

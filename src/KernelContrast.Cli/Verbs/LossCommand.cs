@@ -64,10 +64,11 @@ internal static class LossCommand
             "kernelcontrast loss clip --embeddings images.npy --keys texts.npy --temperature 0.07")
         { kind, embeddings, keys, queue, labels, temperature, bias, layout, reduction, precision, noNormalize, scale, losses, gradients, check };
         device.AddTo(verb);
+        verb.Outputs = [losses, gradients];
         verb.SetAction(parsed =>
         {
             float tau = parsed.GetValue(temperature);
-            if (!(tau > 0) || !float.IsNormal(tau)) throw new UserError($"--temperature is {tau}, expected a positive number.");
+            if (!(tau > 0) || !float.IsNormal(tau)) throw new UserError($"--temperature is {tau}, expected a positive number within float32's range of 1.18E-38 to 3.4E+38.");
             string name = parsed.GetValue(kind)!;
             LossKind which = Kinds.First(k => k.Name == name).Kind;
             bool pairs = which is LossKind.NtXent or LossKind.Dcl, withinBatch = pairs || which == LossKind.SupCon;
@@ -79,7 +80,7 @@ internal static class LossCommand
             if (which == LossKind.SupCon && parsed.GetValue(labels) is null) throw new UserError("supcon needs --labels, one class per row.");
             float b = parsed.GetValue(bias) ?? 0;
             if (!float.IsFinite(b)) throw new UserError($"--bias is {b}, expected a finite number.");
-            if (parsed.GetValue(gradients) is { } output) OutputFile.Check(output, "--gradients");
+            if (parsed.GetValue(gradients) is { } output) OutputFile.Check(output, "--gradients", ".safetensors");
             string? lossesFile = parsed.GetValue(losses);
             if (lossesFile is not null)
             {

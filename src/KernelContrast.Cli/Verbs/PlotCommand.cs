@@ -34,6 +34,7 @@ internal static class PlotCommand
         { run, embeddings, labels, method, count, perplexity, seed, compare, output };
         data.AddTo(verb, split: "test, or all where there is no such part");
         device.AddTo(verb);
+        verb.Outputs = [output];
         verb.SetAction(parsed =>
         {
             int wanted = parsed.GetValue(count);
@@ -47,7 +48,7 @@ internal static class PlotCommand
             if (!fromFile && parsed.GetValue(labels) is not null) throw new UserError("--labels belongs to --embeddings; images bring their classes with them.");
             int[] Chosen(int rows) => Choose(rows, wanted, parsed.GetValue(seed));
             Points points = fromFile
-                ? FromFile(EmbeddingsFile.Read(parsed.GetValue(embeddings)!), parsed.GetValue(labels), Chosen)
+                ? FromFile(EmbeddingsFile.Read(parsed.GetValue(embeddings)!).CheckedFor(finite: true), parsed.GetValue(labels), Chosen)
                 : FromRun(parsed.GetValue(run)!, on, data.OpenTestOrAll(parsed), parsed.GetValue(compare), Chosen);
             bool tsne = parsed.GetValue(method) == "tsne";
             SpacePanel[] panels = [.. points.Panels.Select(p => tsne ? Tsne(p, parsed.GetValue(perplexity)) : Pca(p))];

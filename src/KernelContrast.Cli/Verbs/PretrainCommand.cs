@@ -24,6 +24,8 @@ internal static class PretrainCommand
             "kernelcontrast pretrain --data data/mnist --preset digits --epochs 15 --out runs/digits",
             "kernelcontrast pretrain --data data/mnist --resume runs/digits")
         { images, output, resume };
+        verb.Resumed = parsed => parsed.GetResult(resume) is { Implicit: false } ? parsed.GetValue(resume) ?? parsed.GetValue(output) : null;
+        verb.Remembered = ["images", "image-size", "moved"];
         data.AddTo(verb);
         run.AddTo(verb);
         device.AddTo(verb);

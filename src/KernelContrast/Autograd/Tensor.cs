@@ -76,6 +76,8 @@ public sealed partial class Tensor : IDisposable
     /// <summary>Standard normal numbers: <see cref="PhiloxStream"/> of <paramref name="seed"/>, in row-major (NCHW) order.</summary>
     public static Tensor RandomNormal(Shape shape, ulong seed, Device? device = null)
     {
+        if (shape.Count > int.MaxValue / sizeof(float))
+            throw new ArgumentException($"The shape {shape} has {shape.Count} elements; numbers are drawn for at most {int.MaxValue / sizeof(float)} at once.");
         var random = new PhiloxStream(seed, stream: 0);
         var values = new float[shape.Count];
         foreach (ref float value in values.AsSpan()) value = random.NextNormal();

@@ -50,8 +50,12 @@ public static class ImageDatasetExtensions
         }
 
         /// <summary>The first <paramref name="count"/> images, or all when there are fewer.</summary>
-        public IImageDataset Take(int count) => count >= data.Count ? data
-            : new SubsetDataset(data, [.. Enumerable.Range(0, Math.Max(0, count))]);
+        /// <exception cref="ArgumentOutOfRangeException">The number is negative.</exception>
+        public IImageDataset Take(int count)
+        {
+            ArgumentOutOfRangeException.ThrowIfNegative(count);
+            return count >= data.Count ? data : new SubsetDataset(data, [.. Enumerable.Range(0, count)]);
+        }
 
         /// <summary>The images of these indices, in this order.</summary>
         public IImageDataset Subset(IReadOnlyList<int> indices) => new SubsetDataset(data, [.. indices]);

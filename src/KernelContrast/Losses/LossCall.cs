@@ -18,7 +18,7 @@ public readonly record struct DeviceMatrix(nint Pointer, long RowStride, DType T
 /// </remarks>
 /// <param name="kind">Which loss; the classes of the same names state their formulas.</param>
 /// <param name="rows">Rows of embeddings: two per pair for the losses within one batch, else queries or images.</param>
-/// <param name="columns">Keys, texts or the queue's rows; ignored by the losses within one batch.</param>
+/// <param name="columns">Keys, texts or the queue's rows; 0 or as many as rows for the losses within one batch, others are refused with an <see cref="ArgumentException"/>.</param>
 /// <param name="dim">Elements per row.</param>
 /// <param name="temperature">τ &gt; 0.</param>
 public partial struct LossCall(LossKind kind, int rows, int columns, int dim, float temperature)
@@ -30,7 +30,9 @@ public partial struct LossCall(LossKind kind, int rows, int columns, int dim, fl
     public int Rows { get; } = rows;
 
     /// <summary>What the rows are contrasted with: themselves, the keys, or the queue.</summary>
-    public int Columns { get; } = kind is LossKind.NtXent or LossKind.Dcl or LossKind.SupCon ? rows : columns;
+    public int Columns { get; } = kind is LossKind.NtXent or LossKind.Dcl or LossKind.SupCon
+        ? columns == 0 || columns == rows ? rows : throw new ArgumentException($"{ContrastOp.NameOf(kind)} contrasts the {rows} rows with themselves, not with {columns} columns. Give 0, or as many.", nameof(columns))
+        : columns;
 
     /// <summary>Elements per row.</summary>
     public int Dim { get; } = dim;

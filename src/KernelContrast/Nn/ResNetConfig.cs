@@ -97,13 +97,18 @@ public sealed record ResNetConfig
 
     internal int Expansion => Bottleneck ? 4 : 1;
 
+    // so that no layer has more weights than an array has elements: 16 · 8192² = 2³⁰ in a bottleneck's shortcut
+    private const int MostChannels = 8192, MostInputChannels = 1024;
+
     internal void Check()
     {
+        ArgumentNullException.ThrowIfNull(Blocks);
+        ArgumentNullException.ThrowIfNull(Widths);
         if (Blocks.Length == 0 || Blocks.Length != Widths.Length)
             throw new ArgumentException($"A ResNet has as many widths as stages, at least one, but got {Blocks.Length} stages and {Widths.Length} widths.");
-        if (Blocks.Any(b => b is < 1 or > 1000) || Widths.Any(w => w is < 1 or > 65536))
-            throw new ArgumentException($"A ResNet's stages have 1 to 1000 blocks of 1 to 65536 channels, but got blocks [{string.Join(", ", Blocks)}] and widths [{string.Join(", ", Widths)}].");
-        if (InputChannels < 1 || Classes < 0) throw new ArgumentException($"A ResNet has at least one input channel and no negative number of classes, but got {InputChannels} and {Classes}.");
+        if (Blocks.Any(b => b is < 1 or > 1000) || Widths.Any(w => w is < 1 or > MostChannels))
+            throw new ArgumentException($"A ResNet's stages have 1 to 1000 blocks of 1 to {MostChannels} channels, but got blocks [{string.Join(", ", Blocks)}] and widths [{string.Join(", ", Widths)}].");
+        if (InputChannels is < 1 or > MostInputChannels || Classes is < 0 or > 1_000_000) throw new ArgumentException($"A ResNet has 1 to {MostInputChannels} input channels and up to 1000000 classes, but got {InputChannels} and {Classes}.");
         if (Bottleneck && Shortcut == ResNetShortcut.Identity) throw new ArgumentException("Identity shortcuts are for basic blocks; a bottleneck ResNet needs projections.");
     }
 }

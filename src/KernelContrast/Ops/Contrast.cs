@@ -142,6 +142,7 @@ internal static class ContrastOp
     internal static int Dim(LossKind kind, Tensor embeddings, Tensor? keys = null, Tensor? other = null)
     {
         string op = NameOf(kind);
+        ArgumentNullException.ThrowIfNull(embeddings);
         Check.SameDevice(op, embeddings, keys, other);
         Check.Rank(op, embeddings, 2);
         foreach (Tensor? tensor in (ReadOnlySpan<Tensor?>)[keys, other])
@@ -247,6 +248,9 @@ internal static class ContrastOp
             throw new ArgumentException(call.Kind is LossKind.NtXent or LossKind.Dcl
                 ? $"{op}: embeddings have shape [{rows}, {dim}], expected an even number of rows, two per pair, and at least one column."
                 : $"{op}: embeddings have shape [{rows}, {dim}], expected at least one row and one column.");
+        // far beyond any device's memory, and sizes in bytes stay far below 2⁶³
+        if ((long)Math.Max(rows, columns) * dim > 1L << 44)
+            throw new ArgumentException($"{op}: {Math.Max(rows, columns)} rows of {dim} are more than 2⁴⁴ elements.");
         if (call.Kind == LossKind.Dcl && rows == 2)
             throw new ArgumentException("dcl: one pair has no negatives to be told from; expected two pairs or more.");
         if (call.Kind == LossKind.SupCon && call.Labels == 0)

@@ -73,6 +73,8 @@ public sealed class Checkpoint
             throw new DataFormatException(file, 8, $"expected a checkpoint of format {Format}, found '{state.Format}': it is from another version.");
         if (state.StepsPerEpoch < 1 || state.Step < 0 || state.OptimizerSteps < 0 || state.Step > state.StepsPerEpoch * state.Config.Epochs)
             throw new DataFormatException(file, 8, $"expected a step within the run's {state.Config.Epochs} epochs of {state.StepsPerEpoch}, found {state.Step}.");
+        if (state.Seconds is not (>= 0 and < 1e11) || !double.IsFinite(state.EpochLossSum))
+            throw new DataFormatException(file, 8, $"expected the seconds and the sum of losses so far, found {state.Seconds} and {state.EpochLossSum}.");
         return new Checkpoint(file, state);
     }
 

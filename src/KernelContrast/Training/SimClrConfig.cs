@@ -131,11 +131,14 @@ public sealed record SimClrConfig
     /// <exception cref="ArgumentException">A value is out of its range.</exception>
     public void Check()
     {
+        ArgumentNullException.ThrowIfNull(Encoder);
         Encoder.Check();
         That(ProjectionHead.Names.Contains(Head), $"There is no projection head '{Head}'. Choose one of {string.Join(", ", ProjectionHead.Names)}.");
         That(AugmentPreset.Names.Contains(Augmentation), $"There is no augmentation preset '{Augmentation}'. Choose one of {string.Join(", ", AugmentPreset.Names)}.");
         That(HeadOutputs is >= 1 and <= 65536 && HeadHidden is >= 0 and <= 65536, $"The head has 1 to 65536 outputs and hidden units, not {HeadOutputs} and {HeadHidden}.");
-        That(ViewSize is >= 0 and <= 4096, $"Views have at most 4096 rows and columns, not {ViewSize}.");
+        That((long)Math.Max(HeadHidden, Encoder.FeatureCount) * Math.Max(Math.Max(HeadHidden, HeadOutputs), Encoder.FeatureCount) <= 1 << 30,
+            $"A layer of the head has at most 2³⁰ weights, not those between {Encoder.FeatureCount} features, {HeadHidden} hidden units and {HeadOutputs} outputs.");
+        That(ViewSize is >= 0 and <= 4096, $"Views have 1 to 4096 rows and columns (0: as the images), not {ViewSize}.");
         That(Temperature > 0 && float.IsNormal((float)Temperature), $"The temperature is above 0 and within float32's range, not {Temperature}.");
         That(BatchSize is >= 2 and <= 1 << 20, $"A batch has 2 to {1 << 20} images, not {BatchSize}.");
         That(MicroBatch >= 0 && MicroBatch <= BatchSize, $"A micro-batch has at most the {BatchSize} images of a batch (0: all at once), not {MicroBatch}.");
@@ -145,7 +148,8 @@ public sealed record SimClrConfig
         That(WarmupEpochs >= 0 && WarmupEpochs <= Epochs, $"The warm-up lasts 0 to all {Epochs} epochs, not {WarmupEpochs}.");
         That(WeightDecay is null || (WeightDecay >= 0 && double.IsFinite(WeightDecay.Value)), $"The weight decay is at least 0, not {WeightDecay}.");
         That(Momentum is >= 0 and < 1, $"The momentum is at least 0 and less than 1, not {Momentum}.");
-        That(CheckpointEverySteps >= 0 && LogEverySteps >= 0 && HealthImages >= 0, "Steps between checkpoints and lines, and images for the health monitors are at least 0.");
+        That(CheckpointEverySteps >= 0, $"The steps between checkpoints are at least 0, not {CheckpointEverySteps}.");
+        That(LogEverySteps >= 0 && HealthImages >= 0, "Steps between lines, and images for the health monitors are at least 0.");
 
         static void That(bool condition, string message)
         {
@@ -198,7 +202,7 @@ public sealed record SimClrConfig
         new WarmupCosine(PeakRate, (long)Math.Round(WarmupEpochs * stepsPerEpoch), Epochs * stepsPerEpoch);
 }
 
-[JsonSourceGenerationOptions(WriteIndented = true, PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, UseStringEnumConverter = true,
+[JsonSourceGenerationOptions(WriteIndented = true, PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, UseStringEnumConverter = true, RespectNullableAnnotations = true,
     UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow, NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
     ReadCommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true)]
 [JsonSerializable(typeof(SimClrConfig))]

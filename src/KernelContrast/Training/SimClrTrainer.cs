@@ -71,6 +71,8 @@ public sealed class SimClrTrainer : IDisposable
     /// <exception cref="IOException">There is a run in the directory already, another process is at work there, or it cannot be written.</exception>
     public static SimClrTrainer Start(SimClrConfig config, IImageDataset data, string directory, Device? device = null, bool overwrite = false)
     {
+        ArgumentNullException.ThrowIfNull(config);
+        ArgumentNullException.ThrowIfNull(data);
         config.Check();
         return new SimClrTrainer(config, data, directory, device ?? KernelContrast.Device.Cpu, step: 0).Owning(trainer =>
         {
