@@ -35,6 +35,7 @@ internal static class NeighboursCommand
             "kernelcontrast neighbours --embeddings queries.npy --keys database.npy --output neighbours.npy")
         { embeddings, keys, count, excludeSelf, output, precision, check };
         device.AddTo(verb);
+        verb.Outputs = [output];
         verb.SetAction(parsed =>
         {
             string to = parsed.GetValue(output)!;
