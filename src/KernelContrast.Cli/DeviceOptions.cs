@@ -42,4 +42,12 @@ internal sealed class DeviceOptions
             throw new UserError($"--device: {e.Message}");
         }
     }
+
+    /// <summary>A resumed run goes on with as many threads as it began with, and so with the same bits, unless told otherwise.</summary>
+    internal void KeepThreads(ParseResult parsed, CpuDevice cpu, int began)
+    {
+        if (began == 0 || began == cpu.Threads) return;
+        if (parsed.GetValue(_threads) is null) cpu.Threads = began;
+        else Terminal.Line($"The run began with --threads {began}: with {cpu.Threads} its numbers go on in another order of sums, so not to the same bits.");
+    }
 }

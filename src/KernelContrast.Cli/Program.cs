@@ -74,9 +74,26 @@ internal static class Program
         var root = new RootCommand("Contrastive learning with hand-written kernels, driven from C#: pre-train without labels, evaluate, look.");
         foreach (Func<VerbCommand> verb in Verbs) root.Subcommands.Add(verb());
         root.Options.Add(ConfigFile.Option);
+        RefuseCommas(root);
         HelpOption help = root.Options.OfType<HelpOption>().Single();
         help.Action = new HelpWithExamples((HelpAction)help.Action!);
         return root;
+    }
+
+    /// <summary>A comma in a fraction would be read over as a thousands separator: 0,5 as 5.</summary>
+    private static void RefuseCommas(Command command)
+    {
+        foreach (Command verb in command.Subcommands) RefuseCommas(verb);
+        foreach (Option option in command.Options)
+        {
+            Type type = Nullable.GetUnderlyingType(option.ValueType) ?? option.ValueType;
+            if (type != typeof(float) && type != typeof(double)) continue;
+            option.Validators.Add(result =>
+            {
+                if (result.Tokens.FirstOrDefault(t => t.Value.Contains(',')) is { } token)
+                    result.AddError($"{option.Name} is '{token.Value}', expected a number, whose decimal sign is a point");
+            });
+        }
     }
 
     private static string Describe(ParseResult parsed, string[] args)

@@ -41,7 +41,11 @@ internal static class PretrainCommand
             if (parsed.GetValue(images) is < 1) throw new UserError($"--images is {parsed.GetValue(images)}, expected 1 or more.");
             IImageDataset source = data.Open(parsed, Split.Train).Take(parsed.GetValue(images) ?? int.MaxValue);
             using SimClrTrainer trainer = UserError.Check(() => resumes
-                ? Resume(directory, source, on, began => run.CheckSame(parsed, began))
+                ? Resume(directory, source, on, checkpoint =>
+                {
+                    run.CheckSame(parsed, checkpoint.Config);
+                    if (on is CpuDevice cpu) device.KeepThreads(parsed, cpu, checkpoint.Threads);
+                })
                 : SimClrTrainer.Start(run.Create(parsed, source.Channels), source, directory, on));
             if (!resumes) ConfigFile.Write(parsed, directory);
             return Run(trainer, source, $"kernelcontrast pretrain {Again(parsed)}--resume {ShellWord.Quote(directory)}");
@@ -55,9 +59,9 @@ internal static class PretrainCommand
         .Select(o => parsed.GetResult(o)).Where(r => r is { Implicit: false })
         .Select(r => $"{r!.Option.Name} {string.Join(' ', r.Tokens.Select(t => ShellWord.Quote(t.Value)))} "));
 
-    private static SimClrTrainer Resume(string directory, IImageDataset data, Device device, Action<SimClrConfig> check)
+    private static SimClrTrainer Resume(string directory, IImageDataset data, Device device, Action<Checkpoint> check)
     {
-        check(Checkpoint.Open(directory).Config);
+        check(Checkpoint.Open(directory));
         return SimClrTrainer.Resume(directory, data, device);
     }
 

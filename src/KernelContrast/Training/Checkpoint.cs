@@ -43,6 +43,12 @@ public sealed class Checkpoint
     /// <summary>Whole epochs done.</summary>
     public int Epoch => (int)(_state.Step / _state.StepsPerEpoch);
 
+    /// <summary>
+    /// CPU threads that computed, on which the order of sums depends: resumed with as many, a run ends with the same bits.
+    /// 0 when it ran on another device, or was saved by a version that did not keep this.
+    /// </summary>
+    public int Threads => _state.Threads;
+
     /// <summary>SHA-256 of weights, running statistics and optimizer state, in hexadecimal: equal for equal bits.</summary>
     public string WeightsHash => _state.WeightsHash;
 

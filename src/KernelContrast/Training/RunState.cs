@@ -14,6 +14,9 @@ internal sealed record RunState
     /// <summary>Steps of the optimizer.</summary>
     public long OptimizerSteps { get; set; }
 
+    /// <summary>CPU threads that computed; 0 on another device, or before this was kept.</summary>
+    public int Threads { get; set; }
+
     public long StepsPerEpoch { get; set; }
 
     /// <summary>What the data were, so that a run does not go on with others.</summary>

@@ -222,6 +222,7 @@ public sealed class SimClrTrainer : IDisposable
             Config = Config,
             Step = Step,
             OptimizerSteps = _optimizer.Steps,
+            Threads = Device is CpuDevice ? Device.Cpu.Threads : 0,
             StepsPerEpoch = StepsPerEpoch,
             Data = _dataMark,
             EpochLossSum = _epochLossSum,
