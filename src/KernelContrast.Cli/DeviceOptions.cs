@@ -1,4 +1,5 @@
 using System.CommandLine;
+using KernelContrast.Devices;
 using KernelContrast.Interop;
 
 namespace KernelContrast.Cli;

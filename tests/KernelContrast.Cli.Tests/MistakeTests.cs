@@ -72,6 +72,15 @@ internal sealed class MistakeTests
     }
 
     [Test]
+    public void A_comma_is_no_decimal_sign()
+    {
+        Tool.Refuses(["loss", "nt-xent", "--embeddings", _embeddings, "--temperature", "0,5"], "--temperature is '0,5', expected a number, whose decimal sign is a point");
+        Tool.Refuses(["loss", "siglip", "--embeddings", _embeddings, "--bias=-10,5"], "decimal sign");
+        Tool.Refuses(["pretrain", "--data", _data, "--out", _folder["comma"], "--lr", "0,004"], "decimal sign");
+        Tool.Refuses(["bench", "loss", "--seconds", "0,1"], "decimal sign");
+    }
+
+    [Test]
     public void Results_without_a_place_are_refused_before_the_work()
     {
         string nowhere = _folder["nowhere/x"];

@@ -50,7 +50,7 @@ internal sealed partial class PretrainTests
         }
         long step = StepOf(_folder["killed/checkpoint.json"]);
         Assert.That(step, Is.GreaterThan(StepsPerEpoch).And.LessThan(Epochs * StepsPerEpoch), "killed in the middle");
-        Tool run = Tool.Run("pretrain", "--data", _data, "--threads", "1", "--resume", _folder["killed"]);
+        Tool run = Tool.Run("pretrain", "--data", _data, "--resume", _folder["killed"]);
         Assert.That(run.ExitCode, Is.Zero, run.Error);
         Assert.That(run.Output, Does.Contain("going on from step"));
         Assert.That(Weights(run), Is.EqualTo(_undisturbed));

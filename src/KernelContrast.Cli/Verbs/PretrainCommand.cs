@@ -1,5 +1,6 @@
 using System.CommandLine;
 using KernelContrast.Datasets;
+using KernelContrast.Devices;
 using KernelContrast.Training;
 
 namespace KernelContrast.Cli.Verbs;

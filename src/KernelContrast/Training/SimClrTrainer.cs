@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Security.Cryptography;
 using KernelContrast.Augment;
 using KernelContrast.Datasets;
+using KernelContrast.Devices;
 using KernelContrast.Losses;
 using KernelContrast.Nn;
 using KernelContrast.Optim;
