@@ -126,8 +126,8 @@ internal sealed class ContrastReference
     {
         if (_kind == LossKind.SigLip)
         {
-            AddProbability(i, i, -u, Sigmoid(-_x[i, i]));
-            foreach (int j in Negatives(i)) AddProbability(i, j, u, Sigmoid(_x[i, j]));
+            Add(i, i, -u * Sigmoid(-_x[i, i]));
+            foreach (int j in Negatives(i)) Add(i, j, u * Sigmoid(_x[i, j]));
             return;
         }
         double share = _kind == LossKind.Clip ? u / 2 : u;
