@@ -40,7 +40,7 @@ internal sealed class RunOptions
         Bind(New("--lr", "Highest learning rate", 4e-3), (c, v) => c.LearningRate = v);
         Bind(Named("--lr-scaling", "How it grows with the batch: none, linear (lr·batch/256) or sqrt (lr·√batch)", "none", ["none", "linear", "sqrt"]),
             (c, v) => c.Scaling = v switch { "linear" => RateScaling.Linear, "sqrt" => RateScaling.SquareRoot, _ => RateScaling.None });
-        Bind(New("--warmup-epochs", "Epochs of linear warm-up before the cosine", 1.0), (c, v) => c.WarmupEpochs = Math.Min(v, c.Epochs));
+        Bind(New("--warmup-epochs", "Epochs of linear warm-up before the cosine", 1.0), (c, v) => c.WarmupEpochs = v);
         Bind(new Option<double?>("--weight-decay") { Description = "Of weights; the optimizer's usual when not given (0.01 AdamW, 1e-4 SGD, 1e-6 LARS)", HelpName = "D" }, (c, v) => c.WeightDecay = v);
         Bind(New("--momentum", "Of SGD and LARS", 0.9), (c, v) => c.Momentum = v);
         Bind(Named("--lars-momentum", "Whether LARS keeps the learning rate inside its momentum, as SimCLR's code, or outside, as MoCo v3's", "inside", ["inside", "outside"]),

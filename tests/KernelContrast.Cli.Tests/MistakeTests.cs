@@ -81,6 +81,10 @@ internal sealed class MistakeTests
     }
 
     [Test]
+    public void A_warm_up_longer_than_the_run_is_refused() =>
+        Tool.Refuses(["pretrain", "--data", _data, "--out", _folder["warm"], "--epochs", "1", "--batch-size", "20", "--warmup-epochs", "99"], "warm-up lasts");
+
+    [Test]
     public void Results_without_a_place_are_refused_before_the_work()
     {
         string nowhere = _folder["nowhere/x"];

@@ -24,7 +24,7 @@ internal static class PlotCommand
         var method = new Option<string>("--method") { Description = "How to get to two dimensions: t-SNE keeps neighbourhoods, PCA large distances", DefaultValueFactory = _ => "tsne" };
         method.AcceptOnlyFromAmong("tsne", "pca");
         var count = new Option<int>("--count") { Description = "Images drawn, by --seed; t-SNE's time and memory grow with the square", HelpName = "N", DefaultValueFactory = _ => 2000 };
-        var perplexity = new Option<double>("--perplexity") { Description = "t-SNE's number of neighbours", HelpName = "P", DefaultValueFactory = _ => 30 };
+        var perplexity = new Option<double?>("--perplexity") { Description = "t-SNE's number of neighbours; 30 when not given, or what few points allow", HelpName = "P" };
         var seed = new Option<ulong>("--seed") { Description = "Which images", HelpName = "N" };
         var compare = new Option<bool>("--compare") { Description = "Put the untrained encoder beside it" };
         var output = new Option<string>("--out") { Description = "The PNG to write", HelpName = "FILE", DefaultValueFactory = _ => "space.png" };
@@ -104,8 +104,9 @@ internal static class PlotCommand
     }
 
     // Contrastive features are compared by angle, so both pictures are of rows of length 1.
-    private static SpacePanel Tsne((string Title, FeatureMatrix Features) panel, double perplexity)
+    private static SpacePanel Tsne((string Title, FeatureMatrix Features) panel, double? wanted)
     {
+        double perplexity = wanted ?? Math.Max(1, Math.Min(30, (panel.Features.Rows - 1) / 3.0));
         TSneResult result = UserError.Check(() => TSne.Embed(panel.Features.Normalized(), new TSneOptions { Perplexity = perplexity }));
         return new(panel.Title, Note(panel.Features, $"t-SNE, perplexity {perplexity:0.##}, KL divergence {result.Divergence:0.00}"), result.Points);
     }
