@@ -34,13 +34,14 @@ internal sealed class ContrastCudaTests
         return [.. Enumerable.Range(0, rows * dim).Select(e => shared[e % (period * dim)] + 0.7f * own.NextNormal())];
     }
 
-    private static LossCall Describe(Problem p, Precision precision) => new(p.Kind, p.Rows, p.Columns, p.Dim, p.Temperature)
-    {
-        Precision = precision,
-        Reduction = p.Reduction,
-        Normalize = p.Normalize,
-        Bias = p.Kind == LossKind.SigLip ? -3 : 0,
-    };
+    private static LossCall Describe(Problem p, Precision precision) =>
+        new(p.Kind, p.Rows, p.Kind is LossKind.NtXent or LossKind.Dcl or LossKind.SupCon ? 0 : p.Columns, p.Dim, p.Temperature)
+        {
+            Precision = precision,
+            Reduction = p.Reduction,
+            Normalize = p.Normalize,
+            Bias = p.Kind == LossKind.SigLip ? -3 : 0,
+        };
 
     /// <param name="stream">Of CUDA, 0: the device's own.</param>
     /// <param name="slack">Elements between one row and the next.</param>
