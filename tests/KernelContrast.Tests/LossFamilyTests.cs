@@ -202,6 +202,21 @@ internal sealed unsafe class LossFamilyTests
     }
 
     [Test]
+    public void A_call_used_on_addresses_before_runs_on_spans()
+    {
+        const int Rows = 300, Dim = 64;
+        float[] images = Tensor.RandomNormal(new(Rows, Dim), seed: 1).ToArray(), texts = Tensor.RandomNormal(new(Rows, Dim), seed: 2).ToArray();
+        float[] Gradients(nint gradLoss)
+        {
+            float[] ofImages = new float[Rows * Dim], ofTexts = new float[Rows * Dim];
+            var call = new LossCall(LossKind.Clip, Rows, Rows, Dim, 0.07f) { GradLoss = gradLoss };
+            call.Run(new() { Embeddings = images, Keys = texts, GradEmbeddings = ofImages, GradKeys = ofTexts });
+            return [.. ofImages, .. ofTexts];
+        }
+        Assert.That(Gradients(gradLoss: 4096), Is.EqualTo(Gradients(gradLoss: 0)));
+    }
+
+    [Test]
     public void A_queue_costs_no_memory_of_its_size()
     {
         LossCall moco = new(LossKind.Moco, 256, 65536, 128, 0.1f), keys = new(LossKind.InfoNce, 256, 65536, 128, 0.1f) { WantsKeysGradient = false };

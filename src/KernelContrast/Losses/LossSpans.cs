@@ -73,7 +73,8 @@ public partial struct LossCall
             call.Positives = new((nint)positives, Dim);
             call.Labels = (nint)labelled;
             call.GradEmbeddings = call.GradKeys = default;
-            (call.GradTemperature, call.GradBias) = (0, 0);
+            // GradLoss too: with one, WorkspaceBytes sizes only for the gradients whose addresses are set.
+            (call.GradLoss, call.GradTemperature, call.GradBias) = (0, 0, 0);
             ContrastOp.CheckArguments(call);
             // losses and their upstream gradients, then the scalars' gradients
             int losses = apart ? Rows : 1;
