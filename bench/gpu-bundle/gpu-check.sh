@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Checks and times KernelContrast's CUDA side on this machine's GPU; README.md says what the stages do.
+# Checks and times KernelContrast's CUDA side on this machine's GPU; GPU.md says what the stages do.
 set -uo pipefail
+caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 2
 
 NO_GPU=3
@@ -23,21 +24,20 @@ refuse() { echo "gpu-check.sh: $*" >&2; exit 2; }
 
 while [ $# -gt 0 ]; do
   case $1 in
-    --device) device=${2:?--device needs a name}; shift ;;
+    --device | --only | --out)
+      [ $# -gt 1 ] && [ -n "$2" ] || refuse "$1 needs a value."
+      declare "${1#--}=$2"
+      shift ;;
     --emulated) emulated=yes device=cuda-emulated ;;
-    --only) only=${2:?--only needs a stage}; shift ;;
-    --out) out=${2:?--out needs a folder}; shift ;;
     -h | --help) usage; exit 0 ;;
     *) usage >&2; refuse "there is no option '$1'." ;;
   esac
   shift
 done
 case $only in "" | wrappers | suite | memcheck | racecheck | bench | peers) ;; *) refuse "there is no stage '$only'." ;; esac
-case $device in
-  cuda-emulated) emulated=yes ;;
-  cuda | cuda:[0-9]*) ;;
-  *) refuse "--device $device: expected cuda or cuda:N." ;;
-esac
+[ "$device" != cuda-emulated ] || emulated=yes
+[[ $device =~ ^cuda(:[0-9]+|-emulated)?$ ]] || refuse "--device $device: expected cuda or cuda:N."
+case $out in "" | /*) ;; *) out=$caller/$out ;; esac
 
 tool=bin/kernelcontrast
 # A HOME that cannot be written would stop .NET from extracting and caching.

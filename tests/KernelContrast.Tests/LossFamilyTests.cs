@@ -214,6 +214,9 @@ internal sealed unsafe class LossFamilyTests
             return [.. ofImages, .. ofTexts];
         }
         Assert.That(Gradients(gradLoss: 4096), Is.EqualTo(Gradients(gradLoss: 0)));
+        foreach (Device device in (Device[])[Device.Cpu, TestDevice.Cuda])
+            Assert.That(new LossCall(LossKind.Clip, Rows, Rows, Dim, 0.07f) { GradLoss = 4096 }.WorkspaceBytes(device),
+                Is.EqualTo(new LossCall(LossKind.Clip, Rows, Rows, Dim, 0.07f).WorkspaceBytes(device)), "room for gradients whose addresses come later");
     }
 
     [Test]

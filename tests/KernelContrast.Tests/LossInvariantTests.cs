@@ -136,6 +136,19 @@ internal sealed class LossInvariantTests
         }
     }
 
+    /// <summary>A negative label equals no other, of rows or of a queue, so it takes no negative out.</summary>
+    [Test]
+    public void Negative_labels_change_nothing([ValueSource(nameof(Devices))] string device, [ValueSource(nameof(Temperatures))] float temperature,
+        [Values(LossKind.NtXent, LossKind.Dcl, LossKind.InfoNce, LossKind.Clip, LossKind.SigLip, LossKind.Moco)] LossKind kind)
+    {
+        Problem plain = Problem.Random(kind, rows: 70, extra: kind == LossKind.Moco ? 9 : 0, dim: 9);
+        int labels = kind == LossKind.Moco ? 70 + plain.KeyCount : 70;
+        Result a = plain.Run(device, temperature, Reduction.None), b = (plain with { Labels = [.. Enumerable.Range(0, labels).Select(i => -1 - i % 2)] }).Run(device, temperature, Reduction.None);
+        for (int i = 0; i < 70; i++) Assert.That(b.Losses[i], Is.EqualTo(a.Losses[i]).Within(1e-5 * Math.Max(1, Math.Abs(a.Losses[i]))), $"row {i}");
+        Assert.That(b.GradRows, Is.EqualTo(a.GradRows).Within(1e-5 * a.GradRows.Max(Math.Abs)));
+        Assert.That(b.GradKeys, Is.EqualTo(a.GradKeys).Within(1e-5 * a.GradRows.Max(Math.Abs)));
+    }
+
     /// <summary>One side's InfoNCE and the other's, halved: loss, both gradients, and that of the temperature.</summary>
     [Test]
     public void Clip_is_the_mean_of_two_info_nce([ValueSource(nameof(Devices))] string device, [ValueSource(nameof(Temperatures))] float temperature)
@@ -260,10 +273,10 @@ internal sealed class LossInvariantTests
                 learned = reduction != Reduction.None;
                 return (Kind, learned) switch
                 {
-                    (LossKind.NtXent, true) => NtXent.Loss(h, tau, reduction: reduction),
-                    (LossKind.NtXent, _) => NtXent.Loss(h, temperature, reduction: reduction),
-                    (LossKind.Dcl, true) => Dcl.Loss(h, tau, reduction: reduction),
-                    (LossKind.Dcl, _) => Dcl.Loss(h, temperature, reduction: reduction),
+                    (LossKind.NtXent, true) => NtXent.Loss(h, tau, reduction: reduction, labels: labels),
+                    (LossKind.NtXent, _) => NtXent.Loss(h, temperature, reduction: reduction, labels: labels),
+                    (LossKind.Dcl, true) => Dcl.Loss(h, tau, reduction: reduction, labels: labels),
+                    (LossKind.Dcl, _) => Dcl.Loss(h, temperature, reduction: reduction, labels: labels),
                     (LossKind.SupCon, true) => SupCon.Loss(h, labels!, tau, reduction),
                     (LossKind.SupCon, _) => SupCon.Loss(h, labels!, temperature, reduction),
                     (LossKind.InfoNce, true) => InfoNce.Loss(h, k, tau, reduction, labels: labels),

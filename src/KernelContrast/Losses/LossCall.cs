@@ -113,7 +113,7 @@ public partial struct LossCall(LossKind kind, int rows, int columns, int dim, fl
     /// <summary>Out, overwritten: ∂/∂b of <see cref="LossKind.SigLip"/>, one float32; 0: not wanted.</summary>
     public nint GradBias { get; set; }
 
-    /// <summary>A CUstream of the current context; 0: the device's own. The CPU ignores it.</summary>
+    /// <summary>A CUstream of the current context; 0: the device's own; 1: the legacy default stream. The CPU ignores it.</summary>
     public nint Stream { get; set; }
 
     /// <summary>Bytes of <see cref="Saved"/>.</summary>
@@ -131,7 +131,12 @@ public partial struct LossCall(LossKind kind, int rows, int columns, int dim, fl
         ContrastOp.CheckArguments(this);
         ContrastKernels kernels = ContrastOp.On(Kind, device);
         long forward = kernels.WorkspaceBytes(device, this, backward: false);
-        return WantsGradient ? Math.Max(forward, kernels.WorkspaceBytes(device, this, backward: true)) : forward;
+        if (!WantsGradient) return forward;
+        // Whichever addresses are set by now: any gradient that is wanted may get one before Backward.
+        LossCall all = this;
+        all.GradEmbeddings = new(1, Dim);
+        if (!IsWithinBatch && Kind != LossKind.Moco && WantsKeysGradient) all.GradKeys = new(1, Dim);
+        return Math.Max(forward, kernels.WorkspaceBytes(device, all, backward: true));
     }
 
     /// <summary>Fills <see cref="Loss"/> and <see cref="Saved"/>.</summary>

@@ -73,8 +73,7 @@ public partial struct LossCall
             call.Positives = new((nint)positives, Dim);
             call.Labels = (nint)labelled;
             call.GradEmbeddings = call.GradKeys = default;
-            // GradLoss too: with one, WorkspaceBytes sizes only for the gradients whose addresses are set.
-            (call.GradLoss, call.GradTemperature, call.GradBias) = (0, 0, 0);
+            (call.GradTemperature, call.GradBias) = (0, 0);
             ContrastOp.CheckArguments(call);
             // losses and their upstream gradients, then the scalars' gradients
             int losses = apart ? Rows : 1;

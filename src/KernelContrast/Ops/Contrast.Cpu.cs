@@ -23,12 +23,6 @@ internal sealed unsafe class ContrastCpu : ContrastKernels
     {
         LossCall sizes = call;
         sizes.Workspace = 0;
-        // Asked before addresses are known, every gradient may be wanted.
-        if (sizes.GradLoss == 0 && sizes.WantsGradient)
-        {
-            sizes.GradEmbeddings = new(1, call.Dim);
-            if (!call.IsWithinBatch && call.Kind != LossKind.Moco && call.WantsKeysGradient) sizes.GradKeys = new(1, call.Dim);
-        }
         return Batch(device, sizes).PlaceWorkspace(backward);
     }
 

@@ -55,7 +55,7 @@ public struct CosineSimilarityCall(int rows, int columns, int dim)
     /// <summary>Out, overwritten: [columns, dim]; address 0: not wanted.</summary>
     public DeviceMatrix GradB { get; set; }
 
-    /// <summary>A CUstream of the current context; 0: the device's own. The CPU ignores it.</summary>
+    /// <summary>A CUstream of the current context; 0: the device's own; 1: the legacy default stream. The CPU ignores it.</summary>
     public nint Stream { get; set; }
 
     /// <summary>Bytes of <see cref="Saved"/>.</summary>

@@ -50,7 +50,7 @@ public struct CosineTopKCall(int queryRows, int keyRows, int dim, int k)
     /// <summary>Scratch memory: <see cref="WorkspaceBytes"/>.</summary>
     public nint Workspace { get; set; }
 
-    /// <summary>A CUstream of the current context; 0: the device's own. The CPU ignores it.</summary>
+    /// <summary>A CUstream of the current context; 0: the device's own; 1: the legacy default stream. The CPU ignores it.</summary>
     public nint Stream { get; set; }
 
     /// <summary>Bytes of <see cref="Workspace"/>.</summary>
