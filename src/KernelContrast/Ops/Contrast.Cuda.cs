@@ -157,6 +157,20 @@ internal abstract unsafe class ContrastCuda : ContrastKernels
             ContrastModule.Coefficients.Launch(device, byRow, (long)plan.ScaledColumns, (long)plan.OffsetColumns, (long)plan.ColumnScale, (long)plan.ColumnOffset,
                 (long)call.GradLoss, (long)plan.Counted, call.Rows, (int)call.Reduction);
 
+        var products = new ContrastProducts
+        {
+            Device = device,
+            Stream = call.Stream,
+            Precision = call.Precision,
+            Variant = plan.Variant,
+            Edge = plan.Edge,
+            SharedBytes = plan.SharedBytes,
+            Dim = call.Dim,
+            Pitch = plan.Pitch,
+            Weights = plan.Weights,
+            WeightsPitch = plan.WeightsPitch,
+            Scalars = plan.Scalars,
+        };
         bool rowsWanted = call.GradEmbeddings.Pointer != 0, columnsWanted = call.GradKeys.Pointer != 0;
         for (int first = 0; (rowsWanted || columnsWanted || call.GradTemperature != 0) && first < call.Rows; first += plan.StripeRows)
         {
@@ -164,13 +178,13 @@ internal abstract unsafe class ContrastCuda : ContrastKernels
             Weights(call, first, stripe);
             if (rowsWanted)
             {
-                Product(call, plan.Partial, plan.Keys, lines: stripe, depth: plan.TotalColumns, plan.DepthPerSlice, plan.Slices, byColumn: false, accumulate: false);
-                Gradient(call, call.GradEmbeddings, first, stripe, plan.Partial, plan.Rows, plan.RowInverseNorm, plan.Slices);
+                products.Product(plan.Partial, plan.Keys, lines: stripe, depth: plan.TotalColumns, plan.DepthPerSlice, plan.Slices, byColumn: false, accumulate: false);
+                products.Gradient(call.GradEmbeddings, first, stripe, plan.Partial, plan.Rows, call.Normalize ? plan.RowInverseNorm : 0, plan.Slices);
             }
             if (columnsWanted)
-                Product(call, plan.GradColumns, plan.Rows + plan.RowBytes * first, lines: call.Columns, depth: stripe, int.MaxValue, 1, byColumn: true, accumulate: first > 0);
+                products.Product(plan.GradColumns, plan.Rows + plan.RowBytes * first, lines: call.Columns, depth: stripe, int.MaxValue, 1, byColumn: true, accumulate: first > 0);
         }
-        if (columnsWanted) Gradient(call, call.GradKeys, 0, call.Columns, plan.GradColumns, plan.Keys, plan.ColumnInverseNorm, 1);
+        if (columnsWanted) products.Gradient(call.GradKeys, 0, call.Columns, plan.GradColumns, plan.Keys, call.Normalize ? plan.ColumnInverseNorm : 0, 1);
         if (call.GradTemperature != 0 || call.GradBias != 0)
             ContrastModule.ScalarGradients.Launch(device, new(1, 256) { Stream = stream }, (long)call.GradTemperature, (long)call.GradBias, (long)plan.ByTile,
                 (long)plan.OffsetRows, (long)plan.Scalars, call.IsWithinBatch ? 0.5f : 1f, plan.AllTiles, call.Rows);
@@ -196,45 +210,6 @@ internal abstract unsafe class ContrastCuda : ContrastKernels
             ContrastModule.Weights[plan.Variant].Launch(device, new(ContrastPlan.Tiles(plan.TotalColumns, plan.Edge), 256, ContrastPlan.Tiles(stripe, plan.Edge),
                 SharedBytes: plan.SharedBytes)
             { Stream = stream }, KernelArgument.Struct(&weights));
-        }
-
-        void Product(in LossCall call, nint to, nint z, int lines, int depth, int depthPerSlice, int slices, bool byColumn, bool accumulate)
-        {
-            var product = new ProductArguments
-            {
-                Out = to,
-                Weights = plan.Weights,
-                Z = z,
-                WeightsPitch = plan.WeightsPitch,
-                Lines = lines,
-                Depth = depth,
-                DepthPerSlice = Math.Min(depthPerSlice, (depth + ContrastPlan.PadOfDepth - 1) / ContrastPlan.PadOfDepth * ContrastPlan.PadOfDepth),
-                Pitch = plan.Pitch,
-                ByColumn = byColumn ? 1 : 0,
-                Accumulate = accumulate ? 1 : 0,
-            };
-            ContrastModule.Product[plan.Variant].Launch(device, new(ContrastPlan.Tiles(plan.Pitch, plan.Edge), 256, ContrastPlan.Tiles(lines, plan.Edge), slices,
-                plan.SharedBytes)
-            { Stream = stream }, KernelArgument.Struct(&product));
-        }
-
-        void Gradient(in LossCall call, DeviceMatrix to, int first, int lines, nint partial, nint z, nint inverseNorm, int slices)
-        {
-            var gradient = new GradientArguments
-            {
-                Grad = to.Pointer + (nint)(sizeof(float) * to.RowStride * first),
-                Partial = partial,
-                Z = z + plan.RowBytes * first,
-                InverseNorm = call.Normalize ? inverseNorm + sizeof(float) * first : 0,
-                Scalars = plan.Scalars,
-                Stride = to.RowStride,
-                Rows = lines,
-                Dim = call.Dim,
-                Pitch = plan.Pitch,
-                Slices = slices,
-                Precision = (int)call.Precision,
-            };
-            ContrastModule.Gradient.Launch(device, LaunchShape.WarpPerItem(lines) with { Stream = stream }, KernelArgument.Struct(&gradient));
         }
     }
 

@@ -1,5 +1,4 @@
 using KernelContrast.Devices;
-using KernelContrast.Losses;
 
 namespace KernelContrast;
 
@@ -44,6 +43,20 @@ internal static partial class CosineSimilarityOp
         internal override void Backward(Device device, in CosineSimilarityCall call)
         {
             var plan = new Plan(call);
+            var products = new ContrastProducts
+            {
+                Device = device,
+                Stream = call.Stream,
+                Precision = call.Precision,
+                Variant = plan.Variant,
+                Edge = plan.Edge,
+                SharedBytes = plan.SharedBytes,
+                Dim = call.Dim,
+                Pitch = plan.Pitch,
+                Weights = plan.Weights,
+                WeightsPitch = plan.WeightsPitch,
+                Scalars = plan.Scalars,
+            };
             bool wantsA = call.GradA.Pointer != 0, wantsB = call.GradB.Pointer != 0;
             for (int first = 0; (wantsA || wantsB) && first < call.Rows; first += plan.StripeRows)
             {
@@ -62,51 +75,13 @@ internal static partial class CosineSimilarityOp
                 Upstream[(int)call.Precision].Launch(device, new((int)(plan.WeightsPitch / 32), 256, lines / 32) { Stream = call.Stream }, KernelArgument.Struct(&upstream));
                 if (wantsA)
                 {
-                    Product(call, plan.Partial, plan.B, lines: stripe, depth: call.Columns, plan.DepthPerSlice, plan.Slices, byColumn: false, accumulate: false);
-                    Gradient(call, call.GradA, first, stripe, plan.Partial, plan.A, plan.InverseNormA, plan.Slices);
+                    products.Product(plan.Partial, plan.B, lines: stripe, depth: call.Columns, plan.DepthPerSlice, plan.Slices, byColumn: false, accumulate: false);
+                    products.Gradient(call.GradA, first, stripe, plan.Partial, plan.A, plan.InverseNormA, plan.Slices);
                 }
                 if (wantsB)
-                    Product(call, plan.GradColumns, plan.A + plan.RowBytes * first, lines: call.Columns, depth: stripe, int.MaxValue, 1, byColumn: true, accumulate: first > 0);
+                    products.Product(plan.GradColumns, plan.A + plan.RowBytes * first, lines: call.Columns, depth: stripe, int.MaxValue, 1, byColumn: true, accumulate: first > 0);
             }
-            if (wantsB) Gradient(call, call.GradB, 0, call.Columns, plan.GradColumns, plan.B, plan.InverseNormB, 1);
-
-            void Product(in CosineSimilarityCall call, nint to, nint z, int lines, int depth, int depthPerSlice, int slices, bool byColumn, bool accumulate)
-            {
-                var product = new ProductArguments
-                {
-                    Out = to,
-                    Weights = plan.Weights,
-                    Z = z,
-                    WeightsPitch = plan.WeightsPitch,
-                    Lines = lines,
-                    Depth = depth,
-                    DepthPerSlice = Math.Min(depthPerSlice, ContrastPlan.PitchOf(depth)),
-                    Pitch = plan.Pitch,
-                    ByColumn = byColumn ? 1 : 0,
-                    Accumulate = accumulate ? 1 : 0,
-                };
-                ContrastModule.Product[plan.Variant].Launch(device, new(ContrastPlan.Tiles(plan.Pitch, plan.Edge), 256, ContrastPlan.Tiles(lines, plan.Edge), slices, plan.SharedBytes) { Stream = call.Stream },
-                    KernelArgument.Struct(&product));
-            }
-
-            void Gradient(in CosineSimilarityCall call, DeviceMatrix to, int first, int lines, nint partial, nint z, nint inverseNorm, int slices)
-            {
-                var gradient = new GradientArguments
-                {
-                    Grad = to.Pointer + (nint)(sizeof(float) * to.RowStride * first),
-                    Partial = partial,
-                    Z = z + plan.RowBytes * first,
-                    InverseNorm = inverseNorm + sizeof(float) * first,
-                    Scalars = plan.Scalars,
-                    Stride = to.RowStride,
-                    Rows = lines,
-                    Dim = call.Dim,
-                    Pitch = plan.Pitch,
-                    Slices = slices,
-                    Precision = (int)call.Precision,
-                };
-                ContrastModule.Gradient.Launch(device, LaunchShape.WarpPerItem(lines) with { Stream = call.Stream }, KernelArgument.Struct(&gradient));
-            }
+            if (wantsB) products.Gradient(call.GradB, 0, call.Columns, plan.GradColumns, plan.B, plan.InverseNormB, 1);
         }
 
         private readonly struct Plan
