@@ -73,6 +73,42 @@ internal sealed class CosineTopKTests
             .Select(e => e % Stride < Dim ? values[e / Stride * Dim + e % Stride] : float.NaN)], new(rows, Stride));
     }
 
+    /// <summary>
+    /// All similarities are negative, so that what stands for no key (padding, a key that is not finite: zeros) would come first if it got in;
+    /// the key that is not finite is one query's own.
+    /// </summary>
+    [TestCase(0), TestCase(40)]
+    public void Every_number_of_rows_leaves_self_and_padding_out(int more)
+    {
+        const int Dim = 5;
+        for (int rows = 2; rows <= 70; rows++)
+        {
+            int columns = rows + more, k = columns - 1;
+            float[] queries = [.. Normal(rows * Dim, 7).Select(v => 0.1f + Math.Abs(v))], keys = [.. Normal(columns * Dim, 8).Select(v => -0.1f - Math.Abs(v))];
+            int odd = rows / 2;
+            keys[odd * Dim + 1] = float.NaN;
+            (int[] indices, float[] similarities) = Run(new(rows, columns, Dim, k) { ExcludeSelf = true }, queries, keys);
+            for (int i = 0; i < rows; i++)
+            {
+                double[] exact = [.. Enumerable.Range(0, columns).Select(j => Cosine(i, j))];
+                int[] expected = [.. Enumerable.Range(0, columns).Where(j => j != i).OrderByDescending(j => j == odd ? double.PositiveInfinity : exact[j])];
+                Assert.That(indices.Skip(i * k).Take(k), Is.EqualTo(expected), $"{rows} rows, query {i}");
+                for (int r = 0; r < k; r++) Assert.That(similarities[i * k + r], Is.EqualTo(exact[expected[r]]).Within(1e-6), $"{rows} rows, query {i}, rank {r}");
+            }
+
+            double Cosine(int i, int j)
+            {
+                double product = 0, a = 0, b = 0;
+                for (int c = 0; c < Dim; c++)
+                {
+                    double x = queries[i * Dim + c], y = keys[j * Dim + c];
+                    (product, a, b) = (product + x * y, a + x * x, b + y * y);
+                }
+                return product / Math.Sqrt(a * b);
+            }
+        }
+    }
+
     [Test]
     public void Memory_is_no_matrix_of_queries_by_keys()
     {
