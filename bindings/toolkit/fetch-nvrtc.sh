@@ -17,8 +17,8 @@ fail() { printf 'NVRTC %s: %s\nInstall CUDA 11.8 or newer, or give the path of i
 [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] || fail "fetched on x86-64 Linux only."
 command -v apt-get >/dev/null && command -v dpkg >/dev/null || fail "fetched by apt-get, which is not here."
 
-# The machine's own Debian mirror, asked for another suite.
-mirror=$(apt-get indextargets --format '$(CREATED_BY) $(REPO_URI)' | awk '$1 == "Packages" && $2 ~ /\/debian\/?$/ { print $2; exit }')
+# The machine's own Debian mirror, asked for another suite; known from its sources alone, though no list was fetched yet.
+mirror=$(apt-get indextargets --no-release-info --format '$(CREATED_BY) $(REPO_URI)' | awk '$1 == "Packages" && $2 ~ /\/debian\/?$/ { print $2; exit }')
 [ -n "$mirror" ] || fail "no Debian mirror among this machine's package sources."
 
 state=$(mktemp -d)
