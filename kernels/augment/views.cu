@@ -2,7 +2,8 @@
 //
 //   resize the crop, or warp the image -> colour jitter -> greyscale -> blur -> solarize -> noise -> normalise
 //
-// images: [images, channels, height, width] bytes; views: [views, out_height, out_width, channels], overwritten.
+// images: [images, channels, height, width] bytes; views: [views, out_height, out_width, channels], overwritten. Views are
+// float32, or with the ending _bf16 bfloat16: the same floats, rounded once, to nearest and ties to even, as they are stored.
 // View v is of image tables[v].image, as its ViewEntry says, which the host draws (ViewParameters.cs). A block has a view
 // at a time: contrast needs the mean of the view, blur and resize need neighbours, and a block can wait for its own
 // threads. The planes are in shared memory (views_shared) or, where they do not fit, in the block's part of a global
@@ -311,9 +312,10 @@ DEV void solarize_and_noise(float* planes, const ViewEntry& p, const ViewSizes& 
     }
 }
 
-// One view from its bytes to its floats; every thread of the block takes part. `memory` holds the planes, a spare plane,
+// One view from its bytes to its numbers; every thread of the block takes part. `memory` holds the planes, a spare plane,
 // and the resize's tables or the blur's weights.
-DEV void make_view(float* view, float* memory, double* sums, const unsigned char* images, const ViewEntry& p, const ViewSizes& s)
+template <class T>
+DEV void make_view(T* view, float* memory, double* sums, const unsigned char* images, const ViewEntry& p, const ViewSizes& s)
 {
     const int pixels = s.out_height * s.out_width;
     const int elements = s.channels * pixels;
@@ -333,17 +335,14 @@ DEV void make_view(float* view, float* memory, double* sums, const unsigned char
     for (int e = threadIdx.x; e < elements; e += blockDim.x)
     {
         const int pixel = e / s.channels, c = e - pixel * s.channels;
-        view[e] = __fadd_rn(__fmul_rn(planes[static_cast<int64_t>(c) * pixels + pixel], p.factor[c]), p.offset[c]);
+        store(view[e], __fadd_rn(__fmul_rn(planes[static_cast<int64_t>(c) * pixels + pixel], p.factor[c]), p.offset[c]));
     }
     __syncthreads(); // the planes are read before the next view's are written
 }
 
-// Any grid: each block takes every (grid size)-th view. Dynamic shared memory: floats_per_block floats, as
-// Augment.Cuda.cs counts them.
-extern "C" __global__ void __launch_bounds__(256) views_shared(float* __restrict__ views,                // [views, out_height, out_width, channels]
-                                                               const unsigned char* __restrict__ images, // [images, channels, height, width]
-                                                               const ViewEntry* __restrict__ entries,    // [views]
-                                                               ViewSizes sizes, int count)
+// Each block takes every (grid size)-th view, with the planes in its shared memory.
+template <class T>
+DEV void views_in_shared(T* views, const unsigned char* images, const ViewEntry* entries, const ViewSizes& sizes, int count)
 {
     SHARED(double, sums, [8]);
     DYN_SHARED(float, memory);
@@ -352,15 +351,49 @@ extern "C" __global__ void __launch_bounds__(256) views_shared(float* __restrict
         make_view(views + v * elements, memory, sums, images, entries[v], sizes);
 }
 
-// The same with the planes in global memory: scratch = [blocks, floats_per_block].
+// The same with the planes in its part of a scratch in global memory.
+template <class T>
+DEV void views_in_global(T* views, float* scratch, const unsigned char* images, const ViewEntry* entries,
+                         const ViewSizes& sizes, int64_t floats_per_block, int count)
+{
+    SHARED(double, sums, [16]);
+    const int64_t elements = static_cast<int64_t>(sizes.channels) * sizes.out_height * sizes.out_width;
+    for (int v = blockIdx.x; v < count; v += gridDim.x)
+        make_view(views + v * elements, scratch + blockIdx.x * floats_per_block, sums, images, entries[v], sizes);
+}
+
+// Any grid. Dynamic shared memory: floats_per_block floats, as Augment.Cuda.cs counts them.
+extern "C" __global__ void __launch_bounds__(256) views_shared(float* __restrict__ views,                // [views, out_height, out_width, channels]
+                                                               const unsigned char* __restrict__ images, // [images, channels, height, width]
+                                                               const ViewEntry* __restrict__ entries,    // [views]
+                                                               ViewSizes sizes, int count)
+{
+    views_in_shared(views, images, entries, sizes, count);
+}
+
+extern "C" __global__ void __launch_bounds__(256) views_shared_bf16(bf16* __restrict__ views,                 // [views, out_height, out_width, channels]
+                                                                    const unsigned char* __restrict__ images, // [images, channels, height, width]
+                                                                    const ViewEntry* __restrict__ entries,    // [views]
+                                                                    ViewSizes sizes, int count)
+{
+    views_in_shared(views, images, entries, sizes, count);
+}
+
+// Any grid. scratch = [blocks, floats_per_block].
 extern "C" __global__ void __launch_bounds__(512) views_global(float* __restrict__ views,                // [views, out_height, out_width, channels]
                                                                float* scratch,                           // [blocks, floats_per_block]
                                                                const unsigned char* __restrict__ images, // [images, channels, height, width]
                                                                const ViewEntry* __restrict__ entries,    // [views]
                                                                ViewSizes sizes, int64_t floats_per_block, int count)
 {
-    SHARED(double, sums, [16]);
-    const int64_t elements = static_cast<int64_t>(sizes.channels) * sizes.out_height * sizes.out_width;
-    for (int v = blockIdx.x; v < count; v += gridDim.x)
-        make_view(views + v * elements, scratch + blockIdx.x * floats_per_block, sums, images, entries[v], sizes);
+    views_in_global(views, scratch, images, entries, sizes, floats_per_block, count);
+}
+
+extern "C" __global__ void __launch_bounds__(512) views_global_bf16(bf16* __restrict__ views,                 // [views, out_height, out_width, channels]
+                                                                    float* scratch,                           // [blocks, floats_per_block]
+                                                                    const unsigned char* __restrict__ images, // [images, channels, height, width]
+                                                                    const ViewEntry* __restrict__ entries,    // [views]
+                                                                    ViewSizes sizes, int64_t floats_per_block, int count)
+{
+    views_in_global(views, scratch, images, entries, sizes, floats_per_block, count);
 }

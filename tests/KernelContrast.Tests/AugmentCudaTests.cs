@@ -57,6 +57,57 @@ internal sealed class AugmentCudaTests
         if (first.JitterProbability == 0 && first.BlurProbability == 0) Assert.That(exact, Is.EqualTo(parameters.Length));
     }
 
+    [TestCaseSource(nameof(Cases))]
+    public void Views_in_bfloat16_are_the_float_views_rounded_once(ViewRecipe first, ViewRecipe second, int channels, int height, int width, bool shared)
+    {
+        MemoryDataset data = AugmentTests.Images(Count, channels, height, width);
+        var pipeline = new Pipeline(first, second, seed: 3);
+        ImageBatch batch = new ImageBatch(data, Count).Fill(data, [4, 0, 3, 1, 2]);
+        var kernels = new AugmentOp.Cuda { MostSharedBytes = shared ? int.MaxValue : 0, MostBlocks = 3 };
+        ViewParameters[] parameters = [.. Enumerable.Range(0, 2 * Count).Select(v => pipeline.Parameters(data, 2, batch.Indices[v % Count], v / Count))];
+        var shape = new Shape(2 * Count, channels, first.OutputHeight > 0 ? first.OutputHeight : height, first.OutputWidth > 0 ? first.OutputWidth : width);
+        using Tensor wide = Tensor.Empty(shape, TestDevice.Cuda), half = Tensor.Empty(shape, TestDevice.Cuda, DType.BFloat16);
+        kernels.Forward(wide, batch, [first, second], parameters);
+        TestDevice.Cuda.Pool.Exact = true;
+        try { kernels.Forward(half, batch, [first, second], parameters); }
+        finally { TestDevice.Cuda.Pool.Exact = false; }
+        AssertRounded(half, wide);
+    }
+
+    [Test]
+    public void The_pipeline_makes_bfloat16_views_on_every_device_and_no_others()
+    {
+        MemoryDataset data = AugmentTests.Images(3, 3, 10, 12);
+        var pipeline = new Pipeline("simclr", seed: 6);
+        ImageBatch batch = ImageBatch.Of(data, 0, 3);
+        foreach (Device device in new Device[] { Device.Cpu, TestDevice.Cuda })
+        {
+            using Tensor wide = pipeline.TwoViews(batch, 1, device), half = pipeline.TwoViews(batch, 1, device, DType.BFloat16);
+            using Tensor second = pipeline.View(batch, 1, 1, device, DType.BFloat16);
+            Assert.That((wide.Type, second.Type), Is.EqualTo((DType.Float32, DType.BFloat16)));
+            AssertRounded(half, wide);
+            Assert.That(second.ToArray<ushort>(), Is.EqualTo(half.ToArray<ushort>()[(int)second.Count..]));
+            Assert.That(() => pipeline.TwoViews(batch, 1, device, DType.UInt8), Throws.ArgumentException.With.Message.Contains("UInt8"));
+        }
+    }
+
+    /// <summary>To nearest, ties to even, by the bits of the numbers.</summary>
+    private static void AssertRounded(Tensor half, Tensor wide)
+    {
+        float[] floats = wide.ToArray();
+        ushort[] actual = half.ToArray<ushort>(), expected = [.. floats.Select(x => (ushort)(Half(x) >> 16))];
+        Assert.That(half.Type, Is.EqualTo(DType.BFloat16));
+        Assert.That(half.Shape, Is.EqualTo(wide.Shape));
+        Assert.That(floats, Has.All.Matches<float>(float.IsFinite));
+        Assert.That(actual, Is.EqualTo(expected));
+
+        static uint Half(float x)
+        {
+            uint bits = BitConverter.SingleToUInt32Bits(x), rest = bits & 0xffff, kept = bits & 0xffff0000;
+            return rest > 0x8000 || (rest == 0x8000 && (kept & 0x10000) != 0) ? kept + 0x10000 : kept;
+        }
+    }
+
     [Test]
     public void Planes_too_large_for_shared_memory_go_through_global_memory_a_few_views_at_a_time()
     {

@@ -1,4 +1,9 @@
+using KernelContrast.Augment;
+using KernelContrast.Datasets;
 using KernelContrast.Devices;
+using KernelContrast.Losses;
+using KernelContrast.Nn;
+using KernelContrast.Optim;
 using KernelContrast.Training;
 
 namespace KernelContrast.Tests;
@@ -116,6 +121,56 @@ internal sealed class SimClrTrainerCudaTests
         trainer.StepEnded += report => first = report.Step == 1 ? Cuda.Waits : first;
         trainer.Run();
         Assert.That(first - before, Is.EqualTo(1));
+    }
+
+    [Test]
+    public void Views_are_made_in_the_numbers_that_the_encoder_takes()
+    {
+        ImageBatch batch = ImageBatch.Of(SimClrTrainerTests.Bars(80), 0, 4);
+        foreach ((Device device, Precision precision, DType type) in new (Device, Precision, DType)[]
+        {
+            (Cuda, Precision.BFloat16, DType.BFloat16), (Cuda, Precision.Float32, DType.Float32), (Cuda, Precision.Tf32, DType.Float32),
+            (Device.Cpu, Precision.BFloat16, DType.Float32), // which computes in float32
+        })
+        {
+            using SimClrTrainer trainer = Start($"{device}-{precision}", Config() with { Precision = precision }, device);
+            using Tensor views = trainer.Views(batch, epoch: 0);
+            Assert.That(views.Type, Is.EqualTo(type), trainer.Directory);
+        }
+    }
+
+    /// <summary>The same run by hand, with float32 views, which the first convolution then rounds.</summary>
+    [Test]
+    public void Rounded_views_change_no_bit_of_a_run()
+    {
+        SimClrConfig config = Config() with { Precision = Precision.BFloat16, Augmentation = "simclr" };
+        MemoryDataset data = SimClrTrainerTests.Bars(80);
+        using SimClrTrainer trainer = Start("a", config);
+        var losses = new List<double>();
+        trainer.StepEnded += report => losses.Add(report.Loss);
+        trainer.Run();
+
+        using ResNet encoder = config.MakeEncoder().To(Cuda);
+        using Sequential head = config.MakeHead().To(Cuda);
+        using Optimizer optimizer = config.MakeOptimizer([.. encoder.NamedParameters().Select(p => ("encoder." + p.Name, p.Tensor)), .. head.NamedParameters()]);
+        Pipeline pipeline = config.MakePipeline(config.Seed);
+        Schedule schedule = config.MakeSchedule(trainer.StepsPerEpoch);
+        var expected = new List<double>();
+        foreach (ImageBatch batch in new BatchLoader(data, config.BatchSize, config.Seed).Epoch(0, 0))
+        {
+            using var scope = new TensorScope();
+            optimizer.ClearGradients();
+            Tensor embeddings;
+            using (Autocast.To(Precision.BFloat16)) embeddings = head.Forward(encoder.Forward(pipeline.TwoViews(batch, 0, Cuda))).To(DType.Float32);
+            Tensor loss = NtXent.Loss(embeddings, (float)config.Temperature, PairLayout.Halves);
+            loss.Backward();
+            optimizer.LearningRate = schedule.At(expected.Count);
+            optimizer.Step();
+            expected.Add(loss.Item());
+        }
+        Assert.That(losses, Has.Count.EqualTo(20));
+        Assert.That(losses, Is.EqualTo(expected));
+        Assert.That(trainer.Encoder.NamedTensors().SelectMany(t => t.Tensor.ToArray()), Is.EqualTo(encoder.NamedTensors().SelectMany(t => t.Tensor.ToArray())));
     }
 
     [Test]

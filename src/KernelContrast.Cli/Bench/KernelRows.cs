@@ -107,31 +107,34 @@ internal sealed class ConvolutionRows : IKernelRows
     }
 }
 
-/// <summary>Both SimCLR views of a batch: uint8 in, float out.</summary>
+/// <summary>Both SimCLR views of a batch: uint8 in, float or bfloat16 out.</summary>
 internal sealed class AugmentationRows : IKernelRows
 {
     public IEnumerable<KernelRow> Rows(bool tiny)
     {
         foreach (int size in tiny ? [12] : new[] { 32, 96 })
-        {
-            int images = tiny ? 3 : 256;
-            long pixels = 3L * images * size * size;
-            yield return new("augment", $"SimCLR, {images}×3×{size}×{size}, both views", "f32", pixels + 2 * 4 * pixels, 0, device =>
+            foreach (DType type in new[] { DType.Float32, DType.BFloat16 })
             {
-                var random = new Random(1);
-                var bytes = new byte[pixels];
-                random.NextBytes(bytes);
-                var data = new MemoryDataset(bytes, null, 3, size, size);
-                ImageBatch batch = ImageBatch.Of(data, 0, images);
-                (ViewRecipe first, ViewRecipe second) = AugmentPreset.Get("simclr");
-                var pipeline = new Pipeline(first with { OutputHeight = size, OutputWidth = size },
-                    second with { OutputHeight = size, OutputWidth = size }, seed: 1);
-                return new(() =>
-                {
-                    using Tensor views = pipeline.TwoViews(batch, epoch: 0, device);
-                }, []);
-            });
-        }
+                int images = tiny ? 3 : 256;
+                long pixels = 3L * images * size * size;
+                yield return new("augment", $"SimCLR, {images}×3×{size}×{size}, both views", type == DType.BFloat16 ? "bf16" : "f32",
+                    pixels + 2 * (type == DType.BFloat16 ? 2 : 4) * pixels, 0, device => Work(device, images, size, type));
+            }
+    }
+
+    private static KernelWork Work(Device device, int images, int size, DType type)
+    {
+        var random = new Random(1);
+        var bytes = new byte[3L * images * size * size];
+        random.NextBytes(bytes);
+        var data = new MemoryDataset(bytes, null, 3, size, size);
+        ImageBatch batch = ImageBatch.Of(data, 0, images);
+        (ViewRecipe first, ViewRecipe second) = AugmentPreset.Get("simclr");
+        var pipeline = new Pipeline(first with { OutputHeight = size, OutputWidth = size }, second with { OutputHeight = size, OutputWidth = size }, seed: 1);
+        return new(() =>
+        {
+            using Tensor views = pipeline.TwoViews(batch, epoch: 0, device, type);
+        }, []);
     }
 }
 

@@ -31,21 +31,28 @@ public sealed class Pipeline
     /// <param name="epoch">The epoch, which every image's random numbers depend on.</param>
     /// <param name="view">0 or 1.</param>
     /// <param name="device">Where the views are wanted; the CPU when null.</param>
-    public Tensor View(ImageBatch batch, int epoch, int view, Device? device = null)
+    /// <param name="type">Float32, or bfloat16: the float32 views, each number rounded to nearest, ties to even.</param>
+    /// <exception cref="ArgumentException">The batch's images are on another device, or too large for the recipe; the type is neither.</exception>
+    public Tensor View(ImageBatch batch, int epoch, int view, Device? device = null, DType type = DType.Float32)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(epoch);
         if (view is not (0 or 1)) throw new ArgumentOutOfRangeException(nameof(view), view, "There are views 0 and 1.");
-        return Make(batch, epoch, [view], device);
+        return Make(batch, epoch, [view], device, type);
     }
 
     /// <summary>
     /// Both views of every image, [2N, C, H, W]: rows 0 … N−1 are the first views, rows N … 2N−1 the second, so row i
     /// and row i + N are a pair (layout <c>halves</c>).
     /// </summary>
-    public Tensor TwoViews(ImageBatch batch, int epoch, Device? device = null)
+    /// <param name="batch">The images.</param>
+    /// <param name="epoch">The epoch, which every image's random numbers depend on.</param>
+    /// <param name="device">Where the views are wanted; the CPU when null.</param>
+    /// <param name="type">Float32, or bfloat16: the float32 views, each number rounded to nearest, ties to even.</param>
+    /// <exception cref="ArgumentException">The batch's images are on another device, or too large for the recipe; the type is neither.</exception>
+    public Tensor TwoViews(ImageBatch batch, int epoch, Device? device = null, DType type = DType.Float32)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(epoch);
-        return Make(batch, epoch, [0, 1], device);
+        return Make(batch, epoch, [0, 1], device, type);
     }
 
     /// <summary>The images as they are, resized and normalised as the first recipe says, [N, C, H, W]: for evaluation.</summary>
@@ -55,7 +62,7 @@ public sealed class Pipeline
     public static Tensor Plain(ImageBatch batch, ViewRecipe? recipe = null, Device? device = null)
     {
         recipe = (recipe ?? new ViewRecipe()).WithoutRandomness();
-        return new Pipeline(recipe, recipe, seed: 0).Make(batch, 0, [0], device);
+        return new Pipeline(recipe, recipe, seed: 0).Make(batch, 0, [0], device, DType.Float32);
     }
 
     /// <summary>What one view of one image draws.</summary>
@@ -68,8 +75,9 @@ public sealed class Pipeline
     private (int Height, int Width) OutputSize(int height, int width) =>
         (_recipes[0].OutputHeight > 0 ? _recipes[0].OutputHeight : height, _recipes[0].OutputWidth > 0 ? _recipes[0].OutputWidth : width);
 
-    private Tensor Make(ImageBatch batch, int epoch, ReadOnlySpan<int> wanted, Device? device)
+    private Tensor Make(ImageBatch batch, int epoch, ReadOnlySpan<int> wanted, Device? device, DType type)
     {
+        if (!type.IsFloat()) throw new ArgumentException($"Views hold Float32 or BFloat16, not {type}.");
         if (batch.Count == 0) throw new ArgumentException("The batch has no images.");
         (int height, int width) = OutputSize(batch.Height, batch.Width);
         if (Math.Max(batch.Height, batch.Width) > 4000 && _recipes.Any(r => r.Warps))
@@ -77,7 +85,7 @@ public sealed class Pipeline
         device ??= Device.Cpu;
         if (batch.Resident is { } resident && resident.Device != device)
             throw new ArgumentException($"The batch's images are on {resident.Device}, so its views are made there, not on {device}.");
-        Tensor views = Tensor.Empty(new Shape(wanted.Length * batch.Count, batch.Channels, height, width), device);
+        Tensor views = Tensor.Empty(new Shape(wanted.Length * batch.Count, batch.Channels, height, width), device, type);
         var parameters = new ViewParameters[wanted.Length * batch.Count];
         var recipes = new ViewRecipe[wanted.Length];
         for (int v = 0; v < wanted.Length; v++)

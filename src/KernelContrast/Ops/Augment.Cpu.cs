@@ -15,6 +15,14 @@ internal static partial class AugmentOp
     {
         internal override void Forward(Tensor views, ImageBatch batch, ReadOnlySpan<ViewRecipe> recipes, ViewParameters[] parameters)
         {
+            if (views.Type == DType.BFloat16)
+            {
+                // to be stored, or sent to a device that computes in it: not worth a second way through the chain
+                using Tensor floats = Tensor.Empty(views.Shape, views.Device);
+                Forward(floats, batch, recipes, parameters);
+                CastOp.On(views.Device).Convert(views, floats);
+                return;
+            }
             for (int r = 0; r < recipes.Length; r++) Forward(views, r * batch.Count, batch, recipes[r], parameters);
         }
 

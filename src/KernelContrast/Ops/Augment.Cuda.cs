@@ -17,8 +17,8 @@ internal static partial class AugmentOp
         private const string File = "augment/views";
         private const long MostScratchBytes = 128L << 20;
 
-        private static readonly CudaKernel Shared = new(File, "views_shared");
-        private static readonly CudaKernel Global = new(File, "views_global");
+        private static readonly TypedKernel Shared = new(File, "views_shared");
+        private static readonly TypedKernel Global = new(File, "views_global");
 
         /// <summary>Views that need more shared memory than this, or than the device has, are made in global memory.</summary>
         internal int MostSharedBytes { get; init; } = int.MaxValue;
@@ -46,12 +46,12 @@ internal static partial class AugmentOp
             long bytes = floats * sizeof(float);
             if (bytes <= Math.Min(device.SharedBytesPerBlock - 1024, MostSharedBytes))
             {
-                Shared.Launch(device, new(Math.Min(table.Length, MostBlocks), 256, SharedBytes: (int)bytes), views, images, entries, KernelArgument.Struct(&sizes), table.Length);
+                Shared.For(views.Type).Launch(device, new(Math.Min(table.Length, MostBlocks), 256, SharedBytes: (int)bytes), views, images, entries, KernelArgument.Struct(&sizes), table.Length);
                 return;
             }
             int blocks = (int)Math.Clamp(MostScratchBytes / bytes, 1, Math.Min(table.Length, MostBlocks));
             using Tensor scratch = Tensor.Empty(new(blocks, checked((int)floats)), device);
-            Global.Launch(device, new(blocks, 512), views, scratch, images, entries, KernelArgument.Struct(&sizes), floats, table.Length);
+            Global.For(views.Type).Launch(device, new(blocks, 512), views, scratch, images, entries, KernelArgument.Struct(&sizes), floats, table.Length);
         }
 
         private static Tensor Upload(ImageBatch batch, CudaDevice device)

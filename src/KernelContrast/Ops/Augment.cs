@@ -4,16 +4,16 @@ using KernelContrast.Datasets;
 namespace KernelContrast;
 
 /// <summary>
-/// Turns images of bytes into views of floats. The order of operations and their arithmetic are written down in
-/// docs/design/augmentation.md; every device follows it. Not differentiable.
+/// Turns images of bytes into views of floats, or of the same floats rounded to bfloat16. The order of operations and their
+/// arithmetic are written down in docs/design/augmentation.md; every device follows it. Not differentiable.
 /// </summary>
 internal static partial class AugmentOp
 {
     internal abstract class Kernels
     {
         /// <summary>
-        /// Writes views, [recipes · batch.Count, C, H, W]: of every image the first recipe's, then of every image the
-        /// second's. <paramref name="parameters"/> has one per view, in that order.
+        /// Writes views, [recipes · batch.Count, C, H, W], float32 or bfloat16: of every image the first recipe's, then of
+        /// every image the second's. <paramref name="parameters"/> has one per view, in that order.
         /// </summary>
         internal abstract void Forward(Tensor views, ImageBatch batch, ReadOnlySpan<ViewRecipe> recipes, ViewParameters[] parameters);
     }

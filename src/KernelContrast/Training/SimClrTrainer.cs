@@ -298,10 +298,16 @@ public sealed class SimClrTrainer : IDisposable
             throw new TrainingFailedException(RunWatch.NotFinite(step, _schedule.At(step), "The loss is not finite", _last?.Path));
     }
 
+    /// <summary>
+    /// Both views, in the numbers that the encoder's first product takes: rounded as they are made, they are what it would
+    /// have rounded them to, in half of the memory.
+    /// </summary>
+    internal Tensor Views(ImageBatch batch, int epoch) => _pipeline.TwoViews(batch, epoch, Device, Autocast.ResultType(Device, Config.Precision));
+
     /// <summary>The embeddings of both views, [2N, D].</summary>
     private Tensor Embed(ImageBatch batch, int epoch)
     {
-        Tensor views = _pipeline.TwoViews(batch, epoch, Device);
+        Tensor views = Views(batch, epoch);
         using (Autocast.To(Config.Precision)) return Head.Forward(Encoder.Forward(views)).To(DType.Float32);
     }
 
