@@ -29,10 +29,23 @@ internal sealed class KernelBenchTests
             Assert.That(median, Is.InRange(hot.GetProperty("p20").GetDouble(), hot.GetProperty("p80").GetDouble()).And.GreaterThan(0), what);
             Assert.That(row.GetProperty("percentOfFloor").GetDouble(), Is.EqualTo(100 * floor / median).Within(0.01).Percent, what);
             string precision = row.GetProperty("precision").GetString()!;
-            double rate = ceilings.GetProperty(precision == "f32" ? "gemmF32Gflops" : "gemmBf16Gflops").GetDouble() / (precision == "tf32" ? 2 : 1);
-            Assert.That(floor, Is.GreaterThanOrEqualTo(0.999e-6 * row.GetProperty("flops").GetDouble() / rate), what);
+            double rate = ceilings.GetProperty(precision switch { "bf16" => "gemmBf16Gflops", "tf32" => "gemmTf32Gflops", _ => "gemmF32Gflops" }).GetDouble();
+            double[] floors = [row.GetProperty("flops").GetDouble() / rate, row.GetProperty("bytes").GetDouble() / ceilings.GetProperty("copyGBs").GetDouble()];
+            Assert.That(floor, Is.GreaterThanOrEqualTo(0.999e-6 * floors.Max()), what);
+            if (row.GetProperty("family").GetString() is "gemm" or "conv" or "augment") Assert.That(floor, Is.EqualTo(1e-6 * floors.Max()).Within(0.01).Percent, what);
             if (row.TryGetProperty("error", out JsonElement error))
                 Assert.That(error.GetDouble(), Is.LessThan(precision switch { "bf16" => 3e-2, "tf32" => 3e-3, _ => 1e-4 }), what);
+        }
+        foreach ((string family, string[] precisions) in new[] { ("gemm", new[] { "f32", "tf32", "bf16" }), ("conv", ["f32", "tf32", "bf16"]), ("augment", ["f32", "bf16"]) })
+        {
+            JsonElement[] those = [.. rows.Where(r => r.GetProperty("family").GetString() == family)];
+            Assert.That(those.Select(r => r.GetProperty("precision").GetString()), Is.EqualTo(precisions), family);
+            Assert.That(those.Select(r => r.GetProperty("item").GetString()).Distinct().Count(), Is.EqualTo(1), family);
+            // bytes of numbers: 4, 4 and 2 each, and of augmentation the images' own byte
+            long[] bytes = [.. those.Select(r => r.GetProperty("bytes").GetInt64())];
+            Assert.That(bytes[^1], Is.LessThan(bytes[0]), family);
+            if (family == "augment") Assert.That(bytes, Is.EqualTo(new[] { 9 * 3 * 3 * 12 * 12, 5 * 3 * 3 * 12 * 12 }));
+            if (family == "gemm") Assert.That(those.Select(r => r.GetProperty("error").GetDouble()), Is.Ordered, "factors of 24, 11 and 8 bits");
         }
         Assert.That(rows.Count(r => r.TryGetProperty("error", out _)), Is.GreaterThanOrEqualTo(5));
         Assert.That(rows.Where(r => r.GetProperty("family").GetString() == "nt-xent"), Has.All.Matches<JsonElement>(r => r.TryGetProperty("gemmEquivalents", out _)));
@@ -48,7 +61,7 @@ internal sealed class KernelBenchTests
             Does.StartWith("cuBLASLt: No cuBLASLt: could not load /nowhere/libcublasLt.so.12.").And.Contain("KERNELCONTRAST_CUBLASLT"));
         string library = Path.Combine(Interop.CudaLibrary.CheckoutFolders().First(), "build", "emulator", "libkernelcontrast_cublaslt.so");
         Assert.That(Line(Tool.RunWith([("KERNELCONTRAST_VENDOR_LIBRARIES", "on"), ("KERNELCONTRAST_CUBLASLT", library)], call)),
-            Does.Match(@"^cuBLASLt: the same product \d+ GFLOP/s in f32, \d+ in bf16; cuBLASLt 12\.0\.0 "));
+            Does.Match(@"^cuBLASLt: the same product \d+ GFLOP/s in f32, \d+ in tf32, \d+ in bf16; cuBLASLt 12\.0\.0 "));
         Tool.RunWith([("KERNELCONTRAST_VENDOR_LIBRARIES", "yes")], call).WasRefused("a wrong setting", "KERNELCONTRAST_VENDOR_LIBRARIES", "'on'", "yes");
 
         static string Line(Tool run)

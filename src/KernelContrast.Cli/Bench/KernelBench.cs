@@ -66,13 +66,14 @@ internal static class KernelBench
         double copy = Best(work.Copy), exponentials = Best(work.Exponentiate), launch = Best(work.Launch);
         int size = tiny ? 64 : 8192;
         string libraries = device.VendorLibraries;
-        double? vendorF32 = null, vendorBf16 = null;
-        if (device.UsesVendorLibraries && device.HasVendorProducts) (vendorF32, vendorBf16) = (Product(Precision.Float32), Product(Precision.BFloat16));
+        bool vendor = device.UsesVendorLibraries && device.HasVendorProducts;
+        double? vendorF32 = vendor ? Product(Precision.Float32) : null, vendorTf32 = vendor ? Product(Precision.Tf32) : null, vendorBf16 = vendor ? Product(Precision.BFloat16) : null;
         device.UsesVendorLibraries = false;
-        return new(2 * work.CopyBytes / copy / 1e6, Product(Precision.Float32), Product(Precision.BFloat16), work.ExponentialCount / exponentials / 1e6, launch * 1e3, size)
+        return new(2 * work.CopyBytes / copy / 1e6, Product(Precision.Float32), Product(Precision.Tf32), Product(Precision.BFloat16), work.ExponentialCount / exponentials / 1e6, launch * 1e3, size)
         {
             VendorLibraries = libraries,
             CublasLtF32Gflops = vendorF32,
+            CublasLtTf32Gflops = vendorTf32,
             CublasLtBf16Gflops = vendorBf16,
         };
 
@@ -101,9 +102,7 @@ internal static class KernelBench
         device.Synchronize();
         long extra = device.Memory.PeakLiveBytes - before;
         Timing hot = Repeat(timer, work.Run, cold: false, tiny, seconds), cold = Repeat(timer, work.Run, cold: true, tiny, seconds);
-        // Tensor cores form TF32 products at half of bfloat16's rate.
-        double f32 = Math.Max(ceilings.GemmF32Gflops, ceilings.CublasLtF32Gflops ?? 0), bf16 = Math.Max(ceilings.GemmBf16Gflops, ceilings.CublasLtBf16Gflops ?? 0);
-        double rate = row.Precision switch { "bf16" => bf16, "tf32" => bf16 / 2, _ => f32 };
+        double rate = ceilings.RateOf(row.Precision);
         double floor = Math.Max(row.Bytes / ceilings.CopyGBs, Math.Max(row.Flops / rate, row.Exponentials / ceilings.ExponentialsG)) / 1e6;
         return new(row.Family, row.Item, row.Precision, hot, cold, row.Bytes, row.Flops, floor, 100 * floor / hot.Median, extra,
             row.GemmFlops == 0 ? null : hot.Median * rate * 1e6 / row.GemmFlops, work.Error() is { } error && double.IsFinite(error) ? error : null);
@@ -128,9 +127,9 @@ internal static class KernelBench
     {
         Terminal.Line($"{report.Device}, {report.Description}; {report.Date}, {report.Commit}");
         Ceilings c = report.Ceilings;
-        Terminal.Line(Invariant($"Ceilings of this run: copy {c.CopyGBs:F0} GB/s; our product of {c.GemmSize}³ {c.GemmF32Gflops:F0} GFLOP/s in f32, {c.GemmBf16Gflops:F0} in bf16; ")
+        Terminal.Line(Invariant($"Ceilings of this run: copy {c.CopyGBs:F0} GB/s; our product of {c.GemmSize}³ {c.GemmF32Gflops:F0} GFLOP/s in f32, {c.GemmTf32Gflops:F0} in tf32, {c.GemmBf16Gflops:F0} in bf16; ")
             + Invariant($"{c.ExponentialsG:F0} G exponentials/s; an empty launch {c.EmptyLaunchMicroseconds:F1} µs"));
-        Terminal.Line("cuBLASLt: " + (c.CublasLtF32Gflops is { } f32 ? Invariant($"the same product {f32:F0} GFLOP/s in f32, {c.CublasLtBf16Gflops:F0} in bf16; {c.VendorLibraries}") : c.VendorLibraries));
+        Terminal.Line("cuBLASLt: " + (c.CublasLtF32Gflops is { } f32 ? Invariant($"the same product {f32:F0} GFLOP/s in f32, {c.CublasLtTf32Gflops:F0} in tf32, {c.CublasLtBf16Gflops:F0} in bf16; {c.VendorLibraries}") : c.VendorLibraries));
         Terminal.Table(["family", "item", "numbers", "hot ms", "p20", "p80", "cold ms", "GB/s", "GFLOP/s", "% of floor", "GEMM-eq.", "extra MiB", "error"], [.. report.Rows.Select(r => new[]
         {
             r.Family, r.Item, r.Precision, Number(r.Hot.Median), Number(r.Hot.P20), Number(r.Hot.P80), Number(r.Cold.Median), Invariant($"{r.Bytes / r.Hot.Median / 1e6:F0}"),
@@ -147,11 +146,12 @@ internal static class KernelBench
 /// <summary>What bounds every row, measured in the same run.</summary>
 /// <param name="CopyGBs">GB/s of a large copy, read and written.</param>
 /// <param name="GemmF32Gflops">GFLOP/s of our own product in float32.</param>
+/// <param name="GemmTf32Gflops">The same in TF32.</param>
 /// <param name="GemmBf16Gflops">The same in bfloat16.</param>
 /// <param name="ExponentialsG">Billions of exponentials a second.</param>
 /// <param name="EmptyLaunchMicroseconds">Time of a launch that does nothing.</param>
 /// <param name="GemmSize">Rows of the products' square matrices.</param>
-internal sealed record Ceilings(double CopyGBs, double GemmF32Gflops, double GemmBf16Gflops, double ExponentialsG, double EmptyLaunchMicroseconds, int GemmSize)
+internal sealed record Ceilings(double CopyGBs, double GemmF32Gflops, double GemmTf32Gflops, double GemmBf16Gflops, double ExponentialsG, double EmptyLaunchMicroseconds, int GemmSize)
 {
     /// <summary>NVIDIA's libraries, or why there are none.</summary>
     public required string VendorLibraries { get; init; }
@@ -159,8 +159,19 @@ internal sealed record Ceilings(double CopyGBs, double GemmF32Gflops, double Gem
     /// <summary>GFLOP/s of cuBLASLt's product in float32, where it is there; floors then count with the faster of the two.</summary>
     public double? CublasLtF32Gflops { get; init; }
 
+    /// <summary>The same in TF32.</summary>
+    public double? CublasLtTf32Gflops { get; init; }
+
     /// <summary>The same in bfloat16.</summary>
     public double? CublasLtBf16Gflops { get; init; }
+
+    /// <summary>GFLOP/s of products in a row's numbers: of the faster of the two.</summary>
+    internal double RateOf(string precision) => precision switch
+    {
+        "bf16" => Math.Max(GemmBf16Gflops, CublasLtBf16Gflops ?? 0),
+        "tf32" => Math.Max(GemmTf32Gflops, CublasLtTf32Gflops ?? 0),
+        _ => Math.Max(GemmF32Gflops, CublasLtF32Gflops ?? 0),
+    };
 }
 
 /// <summary>A row's figures: times in milliseconds, its floor from the ceilings, GEMM-equivalents for losses.</summary>

@@ -11,14 +11,20 @@ internal sealed class ProductRows : IKernelRows
 
     public IEnumerable<KernelRow> Rows(bool tiny)
     {
-        foreach (Precision precision in new[] { Precision.Float32, Precision.BFloat16 })
+        foreach (Precision precision in Enum.GetValues<Precision>())
             foreach (int size in tiny ? [48] : new[] { 1024, 4096 })
                 yield return new("gemm", $"{size}³", KernelBench.NameOf(precision), (precision == Precision.BFloat16 ? 6L : 12L) * size * size,
-                    2L * size * size * size, device => Work(device, size, size, precision, (a, b) => Functional.MatMul(a, b, transposeB: true), normalize: false));
+                    2L * size * size * size, device => Work(device, size, size, precision, (a, b) => Product(a, b, precision), normalize: false));
         (int rows, int dim) = tiny ? (40, 24) : (4096, 128);
         foreach (Precision precision in Enum.GetValues<Precision>())
             yield return new("cosine", $"{rows} by {rows} rows of {dim}", KernelBench.NameOf(precision), 4L * rows * (rows + 2 * dim), 2L * rows * rows * dim,
                 device => Work(device, rows, dim, Precision.Float32, (a, b) => Functional.CosineSimilarity(a, b, precision), normalize: true));
+    }
+
+    private static Tensor Product(Tensor a, Tensor b, Precision precision)
+    {
+        using Autocast numbers = Autocast.To(precision);
+        return Functional.MatMul(a, b, transposeB: true);
     }
 
     private static KernelWork Work(Device device, int rows, int dim, Precision precision, Func<Tensor, Tensor, Tensor> op, bool normalize)
@@ -33,7 +39,7 @@ internal sealed class ProductRows : IKernelRows
         Tensor Input(ulong seed)
         {
             Tensor x = Tensor.RandomNormal(new(rows, dim), seed, device);
-            if (precision == Precision.Float32) return x;
+            if (precision != Precision.BFloat16) return x;
             using (x) return x.To(DType.BFloat16);
         }
 
@@ -75,7 +81,7 @@ internal sealed class ConvolutionRows : IKernelRows
     public IEnumerable<KernelRow> Rows(bool tiny)
     {
         foreach ((int n, int c, int size, int filters, int stride) in tiny ? [(2, 3, 6, 4, 1)] : new[] { (256, 64, 32, 64, 1), (256, 128, 16, 256, 2), (256, 256, 8, 256, 1) })
-            foreach (Precision precision in new[] { Precision.Float32, Precision.BFloat16 })
+            foreach (Precision precision in Enum.GetValues<Precision>())
             {
                 long output = (size - 1) / stride + 1, element = precision == Precision.BFloat16 ? 2 : 4;
                 long x = (long)n * c * size * size, y = n * filters * output * output, weights = 9L * c * filters;
