@@ -97,6 +97,18 @@ internal sealed class LossInvariantTests
         static double Softplus(double x) => Math.Max(x, 0) + Math.Log(1 + Math.Exp(-Math.Abs(x)));
     }
 
+    /// <summary>1/‖h‖ of the smallest floats is beyond the largest. Of one dimension the gradient is 0, and infinity times 0 would be NaN.</summary>
+    [Test]
+    public void The_smallest_numbers_are_rows_like_others([ValueSource(nameof(Devices))] string device, [ValueSource(nameof(Kinds))] LossKind kind)
+    {
+        Problem problem = Problem.Random(kind, rows: 8, extra: 0, dim: 1);
+        float[] h = problem.Embeddings;
+        for (int i = 0; i < h.Length; i += 3) h[i] = MathF.CopySign(1e-42f, h[i]);
+        Result tiny = problem.Run(device, 0.1f, Reduction.None), unit = (problem with { Embeddings = [.. h.Select(x => MathF.CopySign(1, x))] }).Run(device, 0.1f, Reduction.None);
+        Assert.That(tiny.Losses, Is.EqualTo(unit.Losses));
+        Assert.That(tiny.GradRows, Is.All.Zero);
+    }
+
     /// <summary>ln(1 + 2e⁻²) is NT-Xent of two pairs and InfoNCE and CLIP of three: two negatives at a right angle.</summary>
     [TestCase(LossKind.NtXent, 4), TestCase(LossKind.NtXent, 20), TestCase(LossKind.Dcl, 4), TestCase(LossKind.SupCon, 4), TestCase(LossKind.InfoNce, 3), TestCase(LossKind.Clip, 3), TestCase(LossKind.Moco, 3)]
     public void Orthogonal_pairs_cost_what_cosines_of_0_and_1_give(LossKind kind, int rows)
