@@ -59,6 +59,9 @@ public sealed class MovedDigits : IImageDataset
     public IReadOnlyList<string> ClassNames => _data.ClassNames;
 
     /// <inheritdoc/>
+    public bool IsInMemory => true;
+
+    /// <inheritdoc/>
     public void Read(int index, Span<byte> pixels) => _moved.Read(index, pixels);
 
     /// <inheritdoc/>

@@ -1,4 +1,5 @@
 using CsCheck;
+using KernelContrast.Augment;
 using KernelContrast.Datasets;
 
 namespace KernelContrast.Tests;
@@ -46,6 +47,17 @@ internal sealed class BatchLoaderTests
         Assert.That(All(loader.Epoch(2, firstBatch: 14)), Is.Empty);
         // leaving early stops the reader
         Assert.That(loader.Epoch(0).First().Count, Is.EqualTo(7));
+    }
+
+    [Test]
+    public void A_batch_that_leaves_its_images_unread_gives_them_part_by_part()
+    {
+        MemoryDataset data = Numbered(600);
+        ImageBatch batch = new BatchLoader(data, 512, seed: 4) { LeavesUnread = true }.Epoch(1).Single(), part = new(data, 100);
+        Assert.That(batch.Pixels, Is.Empty);
+        Assert.That(batch.Indices, Is.EqualTo(new BatchLoader(data, 512, seed: 4).Epoch(1).Single().Indices));
+        Assert.That(All([part.Fill(batch, 40, 100)]), Is.EqualTo(batch.Indices[40..140].Select(i => (i, i % 10, i))));
+        Assert.That(() => new Pipeline("none", seed: 1).View(batch, 0, 0), Throws.InvalidOperationException.With.Message.Contains("read"));
     }
 
     [Test]

@@ -122,19 +122,38 @@ internal sealed class GradientCacheTests
         Assert.That(second.Run().Checkpoint.WeightsHash, Is.EqualTo(expected));
     }
 
+    /// <summary>Of data in memory, batches carry indices only; of others, the images. It is the same run.</summary>
     [Test]
-    public void A_step_has_the_memory_of_one_chunk_and_the_embeddings()
+    public void A_chunked_run_is_the_same_wherever_its_images_are()
     {
-        SimClrConfig config = Config() with { HealthImages = 0 };
-        long whole = Peak(config), chunked = Peak(config with { MicroBatch = 8 }), chunk = Peak(config with { BatchSize = 8 });
-        long embeddings = 4L * 2 * config.BatchSize * config.HeadOutputs;
-        Assert.That(whole, Is.GreaterThan(4 * chunk));
-        // Embeddings, their gradient, one copy while they are put in order; and what the loss needs beside them.
-        Assert.That(chunked, Is.LessThan(chunk + 8 * embeddings + (64 << 10)));
+        SimClrConfig config = Config() with { MicroBatch = 24, Epochs = 1 };
+        string[] hashes = [.. new[] { Digits(192), new Elsewhere(Digits(192)) }.Select(data =>
+        {
+            using SimClrTrainer trainer = SimClrTrainer.Start(config, data, Run(Guid.NewGuid().ToString()));
+            return trainer.Run().Checkpoint.WeightsHash;
+        })];
+        Assert.That(hashes[0], Is.EqualTo(hashes[1]));
+    }
+
+    /// <summary>The accounting of docs/design/training.md, at its tightest: the loss and a chunk are never in memory together.</summary>
+    [Test]
+    public void A_step_has_the_memory_of_one_chunk_or_of_the_loss_and_the_embeddings()
+    {
+        const int chunkSize = 16;
+        SimClrConfig config = Config() with { HealthImages = 0, BatchSize = 512, HeadOutputs = 64 };
+        long whole = Peak(config), chunked = Peak(config with { MicroBatch = chunkSize }), chunk = Peak(config with { BatchSize = chunkSize });
+        long embeddings = 4L * Views * config.BatchSize * config.HeadOutputs;
+        var call = new LossCall(LossKind.NtXent, Views * config.BatchSize, 0, config.HeadOutputs, (float)config.Temperature);
+        long loss = call.SavedBytes(Device.Cpu) + call.WorkspaceBytes(Device.Cpu);
+        Assert.That(loss, Is.GreaterThan(3 * embeddings), "so large that it would be seen beside a chunk");
+        Assert.That(chunk, Is.GreaterThan(loss), "and a chunk beside it");
+        Assert.That(whole, Is.GreaterThan(16 * chunk));
+        // The embeddings and their gradient; and, for small tensors and the pool's size classes, half of that much of one.
+        Assert.That(chunked, Is.LessThan(Math.Max(chunk, loss) + 2 * embeddings + embeddings / 2));
 
         long Peak(SimClrConfig config)
         {
-            using SimClrTrainer trainer = SimClrTrainer.Start(config, Digits(192), Run(Guid.NewGuid().ToString()));
+            using SimClrTrainer trainer = SimClrTrainer.Start(config, Digits(1024), Run(Guid.NewGuid().ToString()));
             long peak = 0, before = 0;
             using var stop = new CancellationTokenSource();
             trainer.StepEnded += report =>
@@ -221,4 +240,16 @@ internal sealed class GradientCacheTests
     }
 
     private string Run(string name) => Path.Combine(_directory, name);
+
+    private sealed class Elsewhere(IImageDataset data) : IImageDataset
+    {
+        public int Count => data.Count;
+        public int Channels => data.Channels;
+        public int Height => data.Height;
+        public int Width => data.Width;
+        public int ClassCount => data.ClassCount;
+        public IReadOnlyList<string> ClassNames => data.ClassNames;
+        public void Read(int index, Span<byte> pixels) => data.Read(index, pixels);
+        public int Label(int index) => data.Label(index);
+    }
 }

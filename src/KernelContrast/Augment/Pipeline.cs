@@ -79,6 +79,7 @@ public sealed class Pipeline
     {
         if (!type.IsFloat()) throw new ArgumentException($"Views hold Float32 or BFloat16, not {type}.");
         if (batch.Count == 0) throw new ArgumentException("The batch has no images.");
+        if (batch.Unread is not null) throw new InvalidOperationException("The batch says which images it has, but did not read them: fill another one from it.");
         (int height, int width) = OutputSize(batch.Height, batch.Width);
         if (Math.Max(batch.Height, batch.Width) > 4000 && _recipes.Any(r => r.Warps))
             throw new ArgumentException($"Images to turn, shear or shift have at most 4000 × 4000 pixels, not {batch.Height} × {batch.Width}. Resize them first.");

@@ -42,6 +42,9 @@ public sealed class BatchLoader
     /// <summary>All images where ops run (<see cref="ImageBatch.Resident"/>): batches then carry indices only.</summary>
     internal Tensor? Resident { get; set; }
 
+    /// <summary>Whether batches carry indices only, for a caller who takes images from them part by part (<see cref="ImageBatch.Unread"/>).</summary>
+    internal bool LeavesUnread { get; init; }
+
     /// <summary>
     /// The batches of an epoch from <paramref name="firstBatch"/> on. A batch is valid until the next is asked for: its
     /// memory is used again.
@@ -64,7 +67,7 @@ public sealed class BatchLoader
         using var stop = new CancellationTokenSource();
         int capacity = Math.Min(BatchSize, _data.Count);
         // one more than are read ahead: the caller holds one
-        for (int i = Math.Min(_readAhead + 1, remaining); i > 0; i--) free.Add(new ImageBatch(_data, capacity, Resident));
+        for (int i = Math.Min(_readAhead + 1, remaining); i > 0; i--) free.Add(new ImageBatch(_data, capacity, Resident, LeavesUnread));
         Exception? failure = null;
         var reader = new Thread(() =>
         {

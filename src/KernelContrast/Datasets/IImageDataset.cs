@@ -23,6 +23,12 @@ public interface IImageDataset
     /// <summary>A name for each class, in the order of the labels.</summary>
     IReadOnlyList<string> ClassNames { get; }
 
+    /// <summary>
+    /// Whether <see cref="Read"/> only copies from memory: then nobody reads ahead what can be read again at any time. No, unless
+    /// a data set says so.
+    /// </summary>
+    bool IsInMemory => false;
+
     /// <summary>Writes image <paramref name="index"/> as Channels × Height × Width bytes (CHW), 0 black, 255 white.</summary>
     /// <exception cref="ArgumentOutOfRangeException">There is no such image.</exception>
     /// <exception cref="ArgumentException"><paramref name="pixels"/> has another length.</exception>
@@ -91,6 +97,7 @@ internal sealed class SubsetDataset : IImageDataset
     public int Width => _data.Width;
     public int ClassCount => _data.ClassCount;
     public IReadOnlyList<string> ClassNames => _data.ClassNames;
+    public bool IsInMemory => _data.IsInMemory;
 
     public void Read(int index, Span<byte> pixels)
     {

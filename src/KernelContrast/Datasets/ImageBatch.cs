@@ -9,12 +9,14 @@ public sealed class ImageBatch
     /// <param name="data">For the images' size.</param>
     /// <param name="capacity">Images that it has room for.</param>
     /// <param name="resident">See <see cref="Resident"/>.</param>
-    internal ImageBatch(IImageDataset data, int capacity, Tensor? resident)
+    /// <param name="isUnread">Whether the images stay in the data set: see <see cref="Unread"/>.</param>
+    internal ImageBatch(IImageDataset data, int capacity, Tensor? resident, bool isUnread = false)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(capacity, 1);
         (Channels, Height, Width) = (data.Channels, data.Height, data.Width);
-        Pixels = resident is null ? new byte[checked(capacity * data.PixelsPerImage)] : [];
+        Pixels = resident is null && !isUnread ? new byte[checked(capacity * data.PixelsPerImage)] : [];
         Resident = resident;
+        if (isUnread && resident is null) Unread = data;
         Indices = new int[capacity];
         Labels = new int[capacity];
     }
@@ -46,6 +48,12 @@ public sealed class ImageBatch
     /// </summary>
     internal Tensor? Resident { get; private set; }
 
+    /// <summary>
+    /// Where the images still are when the batch says only which they are: a part of it is read when another batch takes it over
+    /// (<see cref="Fill(ImageBatch, int, int)"/>). Null when they are in <see cref="Pixels"/> or in <see cref="Resident"/>.
+    /// </summary>
+    internal IImageDataset? Unread { get; }
+
     /// <summary>Reads the images of these indices, in this order.</summary>
     public ImageBatch Fill(IImageDataset data, ReadOnlySpan<int> indices)
     {
@@ -56,7 +64,7 @@ public sealed class ImageBatch
         int size = data.PixelsPerImage;
         for (int i = 0; i < indices.Length; i++)
         {
-            if (Resident is null) data.Read(indices[i], Pixels.AsSpan(i * size, size));
+            if (Resident is null && Unread is null) data.Read(indices[i], Pixels.AsSpan(i * size, size));
             Indices[i] = indices[i];
             Labels[i] = data.Label(indices[i]);
         }
@@ -74,7 +82,9 @@ public sealed class ImageBatch
             throw new ArgumentException($"{count} images from image {start} on of a batch of {source.Count} do not fit into one with room for {Indices.Length}.");
         int size = Channels * Height * Width;
         Resident = source.Resident;
-        if (Resident is null) source.Pixels.AsSpan(start * size, count * size).CopyTo(Pixels);
+        if (source.Unread is { } data)
+            for (int i = 0; i < count; i++) data.Read(source.Indices[start + i], Pixels.AsSpan(i * size, size));
+        else if (Resident is null) source.Pixels.AsSpan(start * size, count * size).CopyTo(Pixels);
         source.Indices.AsSpan(start, count).CopyTo(Indices);
         source.Labels.AsSpan(start, count).CopyTo(Labels);
         Count = count;

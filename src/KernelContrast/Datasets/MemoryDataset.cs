@@ -54,6 +54,9 @@ public sealed class MemoryDataset : IImageDataset
     public IReadOnlyList<string> ClassNames { get; }
 
     /// <inheritdoc/>
+    public bool IsInMemory => true;
+
+    /// <inheritdoc/>
     public void Read(int index, Span<byte> pixels)
     {
         this.CheckRead(index, pixels);

@@ -40,6 +40,8 @@ public sealed class CpuDevice : Device
     /// <inheritdoc/>
     public override void ReleaseUnusedMemory() => _pool.Trim();
 
+    internal override void DiscardUnused(long bytes, long since) => _pool.Discard(bytes, since);
+
     /// <inheritdoc/>
     public override void Synchronize() { }
 

@@ -12,8 +12,10 @@ internal sealed unsafe class CpuMemoryPool
     private const int GuardBytes = 64;
     private const byte GuardValue = 0xA5;
 
+    private const long LeastDiscarded = 1 << 16;
+
     private readonly Lock _lock = new();
-    private readonly Dictionary<long, Stack<nint>> _free = [];
+    private readonly Dictionary<long, Stack<Unused>> _free = [];
     private long _live, _pooled, _peak, _requests, _allocations;
 
     /// <summary>
@@ -34,7 +36,11 @@ internal sealed unsafe class CpuMemoryPool
         nint block = 0;
         lock (_lock)
         {
-            if (_free.TryGetValue(size, out Stack<nint>? stack) && stack.TryPop(out block)) _pooled -= size;
+            if (_free.TryGetValue(size, out Stack<Unused>? stack) && stack.TryPop(out Unused unused))
+            {
+                block = unused.Block;
+                _pooled -= size;
+            }
             else _allocations++;
             _requests++;
             _live += size;
@@ -60,8 +66,8 @@ internal sealed unsafe class CpuMemoryPool
         if (Checked) CheckGuards(pointer, bytes, size);
         lock (_lock)
         {
-            if (!_free.TryGetValue(size, out Stack<nint>? stack)) _free[size] = stack = new();
-            stack.Push(pointer - GuardBytes);
+            if (!_free.TryGetValue(size, out Stack<Unused>? stack)) _free[size] = stack = new();
+            stack.Push(new(pointer - GuardBytes, _requests));
             _live -= size;
             _pooled += size;
         }
@@ -71,10 +77,32 @@ internal sealed unsafe class CpuMemoryPool
     {
         lock (_lock)
         {
-            foreach (Stack<nint> stack in _free.Values)
-                while (stack.TryPop(out nint block)) NativeMemory.AlignedFree((void*)block);
+            foreach (Stack<Unused> stack in _free.Values)
+                while (stack.TryPop(out Unused unused)) NativeMemory.AlignedFree((void*)unused.Block);
             _free.Clear();
             _pooled = 0;
+        }
+    }
+
+    /// <summary>See <see cref="Device.DiscardUnused"/>.</summary>
+    internal void Discard(long bytes, long since)
+    {
+        if (!Pages.CanDiscard) return;
+        lock (_lock)
+        {
+            foreach (long size in _free.Keys.Where(size => size >= LeastDiscarded).OrderDescending())
+            {
+                Unused[] blocks = _free[size].ToArray(); // the last returned first
+                for (int i = blocks.Length - 1; i >= 0 && bytes > 0; i--)
+                {
+                    if (blocks[i].Returned <= since) continue;
+                    Pages.Discard(blocks[i].Block + GuardBytes, size);
+                    blocks[i].Returned = 0;
+                    bytes -= size;
+                }
+                Array.Reverse(blocks);
+                _free[size] = new(blocks);
+            }
         }
     }
 
@@ -101,4 +129,8 @@ internal sealed unsafe class CpuMemoryPool
         long step = Math.Max(Alignment, 1L << Math.Max(0, 63 - System.Numerics.BitOperations.LeadingZeroCount((ulong)size) - 3));
         return (size + step - 1) / step * step;
     }
+
+    /// <param name="Block">With its guards.</param>
+    /// <param name="Returned">How many requests there had been; 0 once its pages were given back.</param>
+    private record struct Unused(nint Block, long Returned);
 }

@@ -26,6 +26,14 @@ public abstract partial class Device
     /// <summary>Gives pooled memory that no tensor uses back to the system.</summary>
     public abstract void ReleaseUnusedMemory();
 
+    /// <summary>
+    /// Gives the pages of some unused memory back to the system and keeps the memory pooled: using it again costs their zeroing
+    /// by the system. Does nothing where that is not known to help.
+    /// </summary>
+    /// <param name="bytes">About so many, the largest blocks first.</param>
+    /// <param name="since">Only what was returned after the pool's so manieth request (<see cref="MemoryStatistics.Requests"/>); 0: all.</param>
+    internal virtual void DiscardUnused(long bytes, long since) { }
+
     /// <summary>Waits until every op issued so far has finished. Returns at once on the CPU.</summary>
     public abstract void Synchronize();
 

@@ -1,3 +1,4 @@
+using KernelContrast.Losses;
 using KernelContrast.Nn;
 
 namespace KernelContrast.Training;
@@ -24,6 +25,7 @@ public sealed class GradientCache
     private readonly Module[] _modules;
     private readonly List<int> _rows = [];
     private Tensor? _embeddings;
+    private long _requestsBeforeLoss;
 
     /// <summary>Prepares one step; computes nothing yet.</summary>
     /// <param name="chunks">Number of chunks.</param>
@@ -57,13 +59,33 @@ public sealed class GradientCache
             Tensor embeddings = one.Keep(_embed(chunk));
             if (embeddings.Shape.Rank != 2 || embeddings.Shape[0] % _views != 0)
                 throw new InvalidOperationException($"Chunk {chunk} has embeddings of shape {embeddings.Shape}, expected [{_views}·m, D]: {_views} views of each sample.");
-            chunks[chunk] = embeddings;
             _rows.Add(embeddings.Shape[0] / _views);
+            chunks[chunk] = Functional.Reshape(embeddings, new(_views, _rows[chunk], embeddings.Shape[1]));
+            one.Keep(chunks[chunk]);
         }
-        Tensor whole = Functional.Concat([.. Enumerable.Range(0, _views).SelectMany(view =>
-            chunks.Select((chunk, c) => Functional.Slice(chunk, 0, view * _rows[c], _rows[c])))], 0);
+        // views outermost: a view of all samples lies together
+        Tensor whole = Functional.Concat(chunks, 1);
+        whole = Functional.Reshape(whole, new(_views * whole.Shape[1], whole.Shape[2]));
         whole.RequiresGrad = true;
-        return _embeddings = all.Keep(whole);
+        _embeddings = all.Keep(whole);
+        Device device = whole.Device;
+        long joined = device.Memory.Requests;
+        all.Dispose();
+        device.DiscardUnused(long.MaxValue, since: joined - 1); // the chunks' own embeddings, which one chunk alone never has so many of
+        MakeRoomForLoss(whole);
+        return whole;
+    }
+
+    /// <summary>
+    /// While the loss is computed there are no activations: what the chunks left unused in the pool makes room for it, as much
+    /// as NT-Xent needs, which stands for any loss. Backward does the reverse.
+    /// </summary>
+    private void MakeRoomForLoss(Tensor embeddings)
+    {
+        Device device = embeddings.Device;
+        var loss = new LossCall(LossKind.NtXent, (embeddings.Shape[0] + 1) / 2 * 2, 0, embeddings.Shape[1], temperature: 1);
+        device.DiscardUnused(loss.SavedBytes(device) + loss.WorkspaceBytes(device) + embeddings.Bytes, since: 0);
+        _requestsBeforeLoss = device.Memory.Requests;
     }
 
     /// <summary>Adds the gradient of every parameter, once the loss's backward pass has filled that of the embeddings.</summary>
@@ -75,18 +97,19 @@ public sealed class GradientCache
         Tensor gradient = _embeddings?.Grad
             ?? throw new InvalidOperationException("The embeddings have no gradient yet: call Forward(), then Backward() of a loss of what it returns.");
         using var all = new TensorScope();
+        gradient.Device.DiscardUnused(long.MaxValue, since: _requestsBeforeLoss);
         (Tensor Buffer, Tensor Value)[] kept = [.. _modules.SelectMany(m => m.NamedBuffers()).Select(b => (b.Tensor, b.Tensor.Clone()))];
         try
         {
-            int samples = gradient.Shape[0] / _views;
+            int dim = gradient.Shape[1];
+            Tensor byView = Functional.Reshape(gradient, new(_views, gradient.Shape[0] / _views, dim));
             for (int chunk = 0, start = 0; chunk < _chunks; start += _rows[chunk], chunk++)
             {
                 using var one = new TensorScope();
                 Tensor embeddings = _embed(chunk);
-                if (embeddings.Shape != new Shape(_views * _rows[chunk], gradient.Shape[1]))
-                    throw new InvalidOperationException($"Chunk {chunk} had {_views * _rows[chunk]} embeddings of {gradient.Shape[1]} in the first pass, and {embeddings.Shape} in the second. It must do the same twice.");
-                embeddings.Backward(Functional.Concat([.. Enumerable.Range(0, _views).Select(view =>
-                    Functional.Slice(gradient, 0, view * samples + start, _rows[chunk]))], 0));
+                if (embeddings.Shape != new Shape(_views * _rows[chunk], dim))
+                    throw new InvalidOperationException($"Chunk {chunk} had {_views * _rows[chunk]} embeddings of {dim} in the first pass, and {embeddings.Shape} in the second. It must do the same twice.");
+                embeddings.Backward(Functional.Reshape(Functional.Slice(byView, 1, start, _rows[chunk]), embeddings.Shape));
             }
         }
         finally

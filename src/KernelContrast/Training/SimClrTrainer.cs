@@ -51,8 +51,10 @@ public sealed class SimClrTrainer : IDisposable
         if (data.Channels != config.Encoder.InputChannels)
             throw new ArgumentException($"The images have {data.Channels} channels, but the encoder takes {config.Encoder.InputChannels}. Set the encoder's input channels.");
         _dataMark = MarkOf(data);
-        _loader = new BatchLoader(data, config.BatchSize, config.Seed);
-        if (config.ChunkSize < config.BatchSize) _chunk = new ImageBatch(data, config.ChunkSize);
+        bool chunked = config.ChunkSize < config.BatchSize;
+        // A large batch's images would be there four times over (read ahead), for nothing where they are in memory anyway.
+        _loader = new BatchLoader(data, config.BatchSize, config.Seed) { LeavesUnread = chunked && data.IsInMemory };
+        if (chunked) _chunk = new ImageBatch(data, config.ChunkSize);
         _pipeline = config.MakePipeline(config.Seed);
         _healthPipeline = config.MakePipeline(~config.Seed);
         Encoder = config.MakeEncoder().To(device);
