@@ -175,6 +175,9 @@ public static unsafe partial class CudaDriver
     /// <summary>The emulated driver's order of threads (0 forward, 1 reverse) and of asynchronous copies (0 early, 1 late).</summary>
     [LibraryImport(CudaLibrary.Name)] public static partial int kceConfigure(int order, int copies);
 
+    /// <summary>The compute capability of the emulated driver's devices that are opened from now on: 8.0 or 9.0.</summary>
+    [LibraryImport(CudaLibrary.Name)] public static partial int kceSetCapability(int major, int minor);
+
     /// <summary>Whether the driver has <see cref="cuFuncGetParamInfo"/>.</summary>
     public static bool HasParamInfo => CudaLibrary.HasExport(nameof(cuFuncGetParamInfo));
 }

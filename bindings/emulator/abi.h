@@ -21,6 +21,16 @@ struct Thread
 // Runs once for a whole warp: lanes[l] are the operands of lane l for every bit l of the mask.
 using LaneFunction = void (*)(void** lanes, unsigned mask);
 
+// A product of a warpgroup (wgmma) as one of its 128 lanes gives it.
+struct WarpgroupProduct
+{
+    float* accumulators; // [blocks][4] of this lane
+    uint64_t a, b;       // descriptors of 64 x 16 and 16 x 8 blocks bfloat16 numbers in shared memory
+    int blocks;
+    bool transposed_a, transposed_b; // lines lie across the depth
+    void (*multiply)(float* sums, const float* a, const float* b); // sums[64][8 blocks] += a[64][16] b[16][8 blocks]
+};
+
 // One line per kernel, exported as kce_kernel_<name>; the build writes it from the kernel's signature.
 struct Kernel
 {
@@ -52,6 +62,19 @@ void* kce_dynamic_shared();
 void kce_cp_async(void* shared, const void* global, int source_bytes, const char* where);
 void kce_cp_async_commit();
 void kce_cp_async_wait(int groups_left);
+
+// fence.proxy.async: what this thread wrote to shared memory, and waited for, is for wgmma to read.
+void kce_fence_proxy_async();
+
+// Where an address of shared memory lies in it.
+uint32_t kce_shared_address(const void* pointer, const char* where);
+
+// wgmma.mma_async, fence, commit_group and wait_group. The product is one rendezvous of 128 threads; each of the others
+// belongs to its thread.
+void kce_wgmma(const kce::WarpgroupProduct* product, const char* where);
+void kce_wgmma_fence();
+void kce_wgmma_commit();
+void kce_wgmma_wait(int groups_left, const char* where);
 
 // Reports an access made on a thread's behalf (a copy, a collective) to the checks.
 void kce_touch(const void* address, size_t bytes, bool write, const char* where);

@@ -26,7 +26,7 @@ extern "C" void kce_cp_async(void* shared, const void* global, int source_bytes,
     kce_touch(global, source_bytes, false, where);
     kce_touch(shared, CopyBytes, true, where);
     Fiber* me = BlockRunner::running();
-    AsyncCopy copy{shared, global, source_bytes, where};
+    AsyncCopy copy{shared, global, source_bytes, where, runner->async_writes().begun(runner->shared().offset(shared), me->linear)};
     me->copies.push_back(copy);
     me->open_copies++;
     if (settings().copies == CopyTiming::Early) land(copy);
@@ -43,6 +43,7 @@ extern "C" void kce_cp_async_wait(int groups_left)
 {
     Fiber* me = BlockRunner::running();
     size_t groups = me->copy_groups.size() > static_cast<size_t>(groups_left) ? me->copy_groups.size() - groups_left : 0;
+    BlockRunner* runner = BlockRunner::current();
     size_t landed = 0;
     for (size_t g = 0; g < groups; g++) landed += me->copy_groups[g];
     for (size_t i = 0; i < landed; i++)
@@ -50,6 +51,7 @@ extern "C" void kce_cp_async_wait(int groups_left)
         const AsyncCopy& copy = me->copies[i];
         kce_touch(copy.shared, CopyBytes, true, copy.where);
         if (settings().copies == CopyTiming::Late) land(copy);
+        runner->async_writes().landed(runner->shared().offset(copy.shared), copy.number, me->warpgroup.fences());
     }
     me->copies.erase(me->copies.begin(), me->copies.begin() + static_cast<long>(landed));
     me->copy_groups.erase(me->copy_groups.begin(), me->copy_groups.begin() + static_cast<long>(groups));

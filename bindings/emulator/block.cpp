@@ -79,7 +79,10 @@ void BlockRunner::prepare(const Launch& launch, Index block)
         fiber.copies.clear();
         fiber.copy_groups.clear();
         fiber.open_copies = 0;
+        fiber.warpgroup.begin_block();
     }
+    warpgroups_.begin_block(count);
+    async_writes_.begin_block();
     next_fresh_ = at_barrier_ = head_ = ready_count_ = 0;
     alive_ = count;
     barrier_epoch_++;
@@ -163,6 +166,8 @@ void BlockRunner::check_finished(const Fiber& fiber)
     if (!fiber.copies.empty())
         kce_fail("%s: thread %u ends with cp.async copies it never waited for, issued at %s", kernel().name,
                  fiber.linear, fiber.copies.front().where);
+    if (const char* begun = warpgroups_.unfinished(fiber))
+        kce_fail("%s: thread %u ends with a wgmma that it never waited for, begun at %s", kernel().name, fiber.linear, begun);
     if (!canary_intact(fiber.stack))
         kce_fail("%s: thread %u needs more than %zu bytes of stack (KERNELCONTRAST_EMULATOR_STACK)", kernel().name,
                  fiber.linear, settings().stack_bytes);
@@ -250,6 +255,27 @@ void BlockRunner::meet(unsigned mask, const char* kind, void* operands, LaneFunc
         }
     }
     leave(&me->stack_pointer);
+}
+
+void BlockRunner::wait_for_warpgroup(const char* where)
+{
+    Fiber* me = running();
+    me->waits_at = where;
+    me->waits_for = "wgmma";
+    me->state = Fiber::State::InCollective;
+    leave(&me->stack_pointer);
+}
+
+// The whole warpgroup goes on before anybody else, in canonical order whoever came last.
+void BlockRunner::release_warpgroup(unsigned warpgroup)
+{
+    bool reverse = settings().order == Order::Reverse;
+    for (unsigned i = 0; i < 128; i++)
+    {
+        unsigned fiber = warpgroup * 128 + (reverse ? i : 127 - i);
+        fibers_[fiber].state = Fiber::State::Ready;
+        push_front(fiber);
+    }
 }
 
 void BlockRunner::report_deadlock()

@@ -7,6 +7,7 @@
 #include "abi.h"
 #include "settings.h"
 #include "shared_memory.h"
+#include "warpgroup.h"
 #include "watchdog.h"
 
 namespace kce
@@ -17,6 +18,7 @@ struct AsyncCopy
     const void* global;
     int source_bytes;
     const char* where;
+    uint32_t number; // of the block's copies, from 1
 };
 
 struct Fiber : Thread
@@ -31,6 +33,7 @@ struct Fiber : Thread
     std::vector<AsyncCopy> copies;  // issued and not landed
     std::vector<int> copy_groups;   // sizes of the committed groups, oldest first
     int open_copies = 0;            // issued since the last commit
+    WarpgroupLane warpgroup;        // what it has to do with products of its warpgroup
 };
 
 // Lanes of a warp that wait for each other.
@@ -74,6 +77,9 @@ public:
     // What a running fiber calls.
     void wait_at_barrier(const char* where);
     void meet(unsigned mask, const char* kind, void* operands, LaneFunction function, const char* where);
+    // Parks the running fiber; the one that makes it whole lets the 128 of the warpgroup go on.
+    void wait_for_warpgroup(const char* where);
+    void release_warpgroup(unsigned warpgroup);
     [[noreturn]] void abandon();
     [[noreturn]] void run_fibers();
 
@@ -81,7 +87,12 @@ public:
     static Fiber* running() { return static_cast<Fiber*>(kce_thread); }
 
     SharedMemory& shared() { return shared_; }
+    const SharedMemory& shared() const { return shared_; }
     Shadow& shadow() { return *shadow_; }
+    Warpgroups& warpgroups() { return warpgroups_; }
+    AsyncWrites& async_writes() { return async_writes_; }
+    Fiber& fiber(unsigned linear) { return fibers_[linear]; }
+    unsigned thread_count() const { return static_cast<unsigned>(fibers_.size()); }
     const Kernel& kernel() const { return *launch_->kernel; }
     const CodeRange& code() const { return launch_->code; }
     Watched& watched() { return watched_; }
@@ -148,6 +159,8 @@ private:
     int starting_stack_ = -1;
 
     SharedMemory shared_;
+    Warpgroups warpgroups_;
+    AsyncWrites async_writes_;
     std::unique_ptr<Shadow> shadow_;
 };
 }

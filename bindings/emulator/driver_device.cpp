@@ -86,7 +86,7 @@ KCE_API cuDeviceTotalMem_v2(size_t* bytes, int)
     return Success;
 }
 
-// The emulated device answers as one of compute capability 8.0.
+// The emulated device answers as one of compute capability 8.0, unless the settings say 9.0; its limits are those of 8.0.
 KCE_API cuDeviceGetAttribute(int* value, int attribute, int)
 {
     switch (attribute)
@@ -101,8 +101,8 @@ KCE_API cuDeviceGetAttribute(int* value, int attribute, int)
         case 8: *value = SharedMemory::DynamicDefault; return Success;
         case 10: *value = 32; return Success; // warp size
         case 16: *value = settings().threads; return Success; // multiprocessors
-        case 75: *value = 8; return Success;
-        case 76: *value = 0; return Success;
+        case 75: *value = settings().capability / 10; return Success;
+        case 76: *value = settings().capability % 10; return Success;
         case 97: *value = SharedMemory::DynamicLimit; return Success;
         default: return error(NotSupported, "device attribute " + std::to_string(attribute) + " is not emulated");
     }
@@ -248,5 +248,13 @@ KCE_API kceConfigure(int order, int copies)
     if (order < 0 || order > 1 || copies < 0 || copies > 1) return InvalidValue;
     settings().order = static_cast<Order>(order);
     settings().copies = static_cast<CopyTiming>(copies);
+    return Success;
+}
+
+// What compute capability devices that are opened from now on have: 8.0 or 9.0.
+KCE_API kceSetCapability(int major, int minor)
+{
+    if ((major != 8 && major != 9) || minor != 0) return InvalidValue;
+    settings().capability = 10 * major + minor;
     return Success;
 }

@@ -17,6 +17,8 @@ Settings::Settings() : threads(std::max(1u, std::thread::hardware_concurrency())
         threads = std::clamp(std::atoi(value), 1, 256);
     if (const char* value = std::getenv("KERNELCONTRAST_EMULATOR_STACK"))
         stack_bytes = std::max(16384l, std::atol(value)) & ~4095ul;
+    if (const char* value = std::getenv("KERNELCONTRAST_EMULATOR_CAPABILITY"))
+        capability = std::strcmp(value, "9.0") == 0 ? 90 : 80;
     if (const char* value = std::getenv("KERNELCONTRAST_EMULATOR_WATCHDOG"))
         watchdog_seconds = std::atof(value);
 }

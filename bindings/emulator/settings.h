@@ -16,6 +16,7 @@ struct Settings
     CopyTiming copies = CopyTiming::Late; // KERNELCONTRAST_EMULATOR_COPIES = early | late
     int threads;                       // KERNELCONTRAST_EMULATOR_THREADS, OS threads that run blocks
     size_t stack_bytes = 64 << 10;     // KERNELCONTRAST_EMULATOR_STACK, of each CUDA thread
+    int capability = 80;               // KERNELCONTRAST_EMULATOR_CAPABILITY = 8.0 | 9.0, what the device says it is
     double watchdog_seconds = 60;      // KERNELCONTRAST_EMULATOR_WATCHDOG, processor time of a block; 0: no limit
 
     Settings();

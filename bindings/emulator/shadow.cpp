@@ -57,7 +57,7 @@ void Shadow::access(BlockRunner& runner, const void* address, size_t bytes, bool
         if (write)
         {
             if (!reads_ordered) fail_at("overwrites shared memory that another thread read, with no barrier between", where, pc);
-            cell = {me, barrier, warp_epoch, 0, 0, 0, true, false, false};
+            cell = {me, barrier, warp_epoch, BlockRunner::running()->warpgroup.fences(), 0, 0, 0, true, false, false};
             continue;
         }
         if (!cell.initialised) fail_at("reads shared memory that nobody wrote yet", where, pc);
@@ -68,6 +68,13 @@ void Shadow::access(BlockRunner& runner, const void* address, size_t bytes, bool
         cell.read_barrier = barrier;
         cell.read_warp_epoch = warp_epoch;
     }
+}
+
+Shadow::Writer Shadow::writer_of(const BlockRunner& runner, const void* address) const
+{
+    const size_t i = runner.shared().offset(address) / 4;
+    if (i >= used_) return {0, 0};
+    return {cells_[i].writer, cells_[i].writer_fences};
 }
 }
 

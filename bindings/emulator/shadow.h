@@ -19,11 +19,19 @@ public:
     // reads what nobody wrote. `pc` locates the access when `where` is null.
     void access(BlockRunner& runner, const void* address, size_t bytes, bool write, const char* where, const void* pc);
 
+    // Of what wgmma is to read: who wrote these bytes last, and at which number of its fence.proxy.async. 0: nobody.
+    struct Writer
+    {
+        uint32_t thread, fences;
+    };
+    Writer writer_of(const BlockRunner& runner, const void* address) const;
+
 private:
     // Threads are numbered from 1, 0 is nobody.
     struct Cell
     {
         uint32_t writer = 0, write_barrier = 0, write_warp_epoch = 0;
+        uint32_t writer_fences = 0;
         uint32_t reader = 0, read_barrier = 0, read_warp_epoch = 0;
         bool initialised = false;
         bool several_readers = false; // of one warp, since the barrier of read_barrier

@@ -3,9 +3,10 @@
 //
 //   tile(r, c) = sum over depth of a[line r, depth] * b[line c, depth]
 //
-// A block of 256 threads computes Edge x Edge numbers, a thread lines of Edge/16 rows and columns: value(r, c) lies in row
-// `row(r)` and column `column(c)` of the tile; each row and each column is spread over 16 threads, of which this one is
-// number row_member() and column_member().
+// A block of 256 threads computes Edge x Edge numbers, a thread Rows x Columns of them, Edge/16 each: value(r, c) lies in row
+// `row(r)` and column `column(c)` of the tile. Each row is spread over RowMembers threads, 16, of which this one is number
+// row_member(); parts of columns are taken together by meet_columns, which leaves ColumnMembers, 16 as well.
+// product_tile_hopper.cuh has one more tile, for sm_90a.
 //
 //   number    edge     depth x stages   shared memory   accumulators   how
 //   Float32   64       32 x 2           36 KB           16 + 16        FMA; sums of 32 products, then a sum of those
@@ -21,7 +22,9 @@
 namespace product
 {
 constexpr int Threads = 256;
-constexpr int PadOfDepth = 32; // rows of operands are padded to a multiple of it
+
+// Rows of operands are padded to a multiple of it.
+template <class Number> constexpr int PadOf = Number::Depth > 32 ? Number::Depth : 32;
 
 struct Float32
 {
@@ -99,7 +102,8 @@ template <class Number> struct Tile;
 
 template <> struct Tile<Float32>
 {
-    static constexpr int Side = 4;
+    static constexpr int Rows = 4, Columns = 4, RowMembers = 16, ColumnMembers = 16;
+    static constexpr bool Joins = false;
     float sums[4][4];
 
     DEV_MEMBER float& value(int r, int c) { return sums[r][c]; }
@@ -109,7 +113,13 @@ template <> struct Tile<Float32>
     template <bool INNER = true> DEV_MEMBER static int row(int r) { return line<INNER>(threadIdx.x / 16, r); }
     template <bool INNER = true> DEV_MEMBER static int column(int c) { return line<INNER>(threadIdx.x % 16, c); }
     DEV_MEMBER static int row_member() { return threadIdx.x % 16; }
-    DEV_MEMBER static int column_member() { return threadIdx.x / 16; }
+
+    // take(column, member, part) of each column's part of this thread.
+    template <class Part, class Merge, class Take> DEV_MEMBER static void meet_columns(Part part, Merge, Take take)
+    {
+#pragma unroll
+        for (int c = 0; c < Columns; c++) take(column(c), static_cast<int>(threadIdx.x / 16), part(c));
+    }
 
     DEV_MEMBER void clear()
     {
@@ -161,7 +171,8 @@ template <> struct Tile<Float32>
 // Eight warps, two down and four across, each with Edge/2 x Edge/4 of the tile in accumulators of mma.
 template <int EDGE> struct MmaTile
 {
-    static constexpr int Side = EDGE / 16, Blocks = EDGE / 32, HalfBlocks = EDGE / 64;
+    static constexpr int Rows = EDGE / 16, Columns = EDGE / 16, RowMembers = 16, ColumnMembers = 16, Blocks = EDGE / 32, HalfBlocks = EDGE / 64;
+    static constexpr bool Joins = false;
     float sums[Blocks][Blocks][4]; // [16 rows][8 columns][fragment]
 
     DEV_MEMBER float& value(int r, int c) { return sums[r / 2][c / 2][r % 2 * 2 + c % 2]; }
@@ -170,7 +181,12 @@ template <int EDGE> struct MmaTile
     template <bool INNER = true> DEV_MEMBER static int row(int r) { return first_row() + r / 2 * 16 + fragment::row(r % 2 * 2); }
     template <bool INNER = true> DEV_MEMBER static int column(int c) { return first_column() + c / 2 * 8 + fragment::column(c % 2); }
     DEV_MEMBER static int row_member() { return threadIdx.x / 32 % 4 * 4 + threadIdx.x % 4; }
-    DEV_MEMBER static int column_member() { return threadIdx.x / 128 * 8 + threadIdx.x % 32 / 4; }
+
+    template <class Part, class Merge, class Take> DEV_MEMBER static void meet_columns(Part part, Merge, Take take)
+    {
+#pragma unroll
+        for (int c = 0; c < Columns; c++) take(column(c), static_cast<int>(threadIdx.x / 128 * 8 + threadIdx.x % 32 / 4), part(c));
+    }
 
     DEV_MEMBER void clear()
     {
@@ -267,6 +283,9 @@ template <int EDGE> struct Tile<Tf32<EDGE>> : MmaTile<EDGE>
         }
     }
 };
+
+// A part of a line as the lane so many further has it.
+DEV float across(float x, int lanes) { return __shfl_xor_sync(0xffffffffu, x, lanes); }
 
 // tile += a b over the depths [begin, end). Every thread of the block takes part. While one stage is multiplied, the
 // copies of the next Stages - 1 are under way. Begins and ends with the stages free.

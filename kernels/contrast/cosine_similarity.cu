@@ -9,45 +9,7 @@
 // Work: 2 rows columns dim operations forward (half when b is a), twice that backward. The matrix goes through shared
 // memory, so that it is written by whole rows. Everything overwrites its outputs. Launched by Ops/CosineSimilarity.Cuda.cs.
 #include "common/prelude.cuh"
-
-using namespace product;
-
-struct SimilarityArguments
-{
-    float* similarities; // [rows, columns]
-    const void* a;       // [rows, pitch]
-    const void* b;       // [columns, pitch]
-    int rows, columns, pitch;
-    int symmetric;       // b is a
-};
-
-// Grid: (tiles of columns, tiles of rows).
-template <class Number> DEV void similarities(const SimilarityArguments& p)
-{
-    using T = typename Number::Type;
-    constexpr int Edge = Number::Edge, Side = Tile<Number>::Side, Pitch = Edge + 1; // read by row and by column without conflicts
-    static_assert(Edge * Pitch * static_cast<int>(sizeof(float)) <= SharedBytes<Number>, "the tile fits in the stages");
-    DYN_SHARED(unsigned char, shared);
-    const int row0 = blockIdx.y * Edge, column0 = blockIdx.x * Edge;
-    if (p.symmetric && column0 < row0) return; // with its whole block
-    const Operand<T> a = {static_cast<const T*>(p.a), p.pitch, row0, p.rows, 0};
-    const Operand<T> b = {static_cast<const T*>(p.b), p.pitch, column0, p.columns, 0};
-    Tile<Number> tile;
-    tile.clear();
-    multiply<Number, true, true>(tile, shared, a, b, 0, p.pitch);
-    float* const values = reinterpret_cast<float*>(shared);
-#pragma unroll
-    for (int r = 0; r < Side; r++)
-#pragma unroll
-        for (int c = 0; c < Side; c++) values[tile.row(r) * Pitch + tile.column(c)] = tile.value(r, c);
-    __syncthreads(); // the whole tile is there
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, rows = min(Edge, p.rows - row0), columns = min(Edge, p.columns - column0);
-    for (int r = warp; r < rows; r += Threads / 32)
-        for (int c = lane; c < columns; c += 32) p.similarities[static_cast<int64_t>(row0 + r) * p.columns + column0 + c] = values[r * Pitch + c];
-    if (!p.symmetric || row0 == column0) return;
-    for (int c = warp; c < columns; c += Threads / 32)
-        for (int r = lane; r < rows; r += 32) p.similarities[static_cast<int64_t>(column0 + c) * p.columns + row0 + r] = values[r * Pitch + c];
-}
+#include "common/similarity_tile.cuh"
 
 extern "C" __global__ void __launch_bounds__(256, 2) cosine_similarity_f32(SimilarityArguments arguments) { similarities<Float32>(arguments); }
 extern "C" __global__ void __launch_bounds__(256, 2) cosine_similarity_tf32(SimilarityArguments arguments) { similarities<Tf32<128>>(arguments); }

@@ -125,7 +125,7 @@ template <int EDGE> DEV uint32_t take_row(float* values, uint64_t* list, int k, 
 template <class Number> DEV void top_k(const TopKArguments& p)
 {
     using T = typename Number::Type;
-    constexpr int Edge = Number::Edge, Side = Tile<Number>::Side;
+    constexpr int Edge = Number::Edge;
     static_assert(Edge * Pitch * static_cast<int>(sizeof(float)) <= SharedBytes<Number>, "the tile fits in the stages");
     static_assert(Pitch >= Edge && Pitch * sizeof(float) >= Queue * sizeof(uint64_t), "a row has room for its queue");
     DYN_SHARED(unsigned char, shared);
@@ -149,9 +149,9 @@ template <class Number> DEV void top_k(const TopKArguments& p)
         tile.clear();
         multiply<Number, true, true>(tile, shared, a, b, 0, p.pitch);
 #pragma unroll
-        for (int r = 0; r < Side; r++)
+        for (int r = 0; r < Tile<Number>::Rows; r++)
 #pragma unroll
-            for (int c = 0; c < Side; c++) values[tile.row(r) * Pitch + tile.column(c)] = tile.value(r, c);
+            for (int c = 0; c < Tile<Number>::Columns; c++) values[tile.row(r) * Pitch + tile.column(c)] = tile.value(r, c);
         __syncthreads(); // the whole tile is there
         for (int r = warp; r < rows; r += Threads / 32)
         {

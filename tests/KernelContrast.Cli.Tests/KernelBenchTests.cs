@@ -72,6 +72,18 @@ internal sealed class KernelBenchTests
     }
 
     [Test]
+    public void On_compute_capability_9_0_what_has_a_kernel_for_it_has_both_rows()
+    {
+        string[] call = ["bench", "kernels", "cosine", "--tiny", "--device", "cuda-emulated"];
+        Tool both = Tool.RunWith([("KERNELCONTRAST_EMULATOR_CAPABILITY", "9.0")], call), one = Tool.Run(call);
+        Assert.That((both.ExitCode, one.ExitCode), Is.EqualTo((0, 0)), both.Error + one.Error);
+        Assert.That(one.Output, Does.Not.Contain("wgmma"));
+        Assert.That(both.Output.Split('\n').Count(l => l.StartsWith("cosine", StringComparison.Ordinal)), Is.EqualTo(one.Output.Split('\n').Count(l => l.StartsWith("cosine", StringComparison.Ordinal)) + 1));
+        Assert.That(both.Output.Split('\n').Single(l => l.Contains("wgmma", StringComparison.Ordinal)), Does.Contain("bf16"));
+        Tool.RunWith([("KERNELCONTRAST_HOPPER_KERNELS", "yes")], call).WasRefused("a wrong setting", "KERNELCONTRAST_HOPPER_KERNELS", "'on'", "yes");
+    }
+
+    [Test]
     public void One_family_can_be_asked_for()
     {
         Tool run = Tool.Run("bench", "kernels", "softmax", "--tiny", "--device", "cuda-emulated");

@@ -98,31 +98,33 @@ internal sealed class ContrastCudaTests
     private static double Largest(float[] a, float[] b) =>
         a.Length == 0 ? 0 : a.Zip(b).Max(x => float.IsNaN(x.First) || float.IsNaN(x.Second) ? double.PositiveInfinity : Math.Abs((double)x.First - x.Second));
 
-    private static void MatchesNaiveRounding(Problem p, Precision precision)
+    private static void MatchesNaiveRounding(Problem p, Products products)
     {
+        Precision precision = products.Precision();
+        using IDisposable kernels = products.Use();
         Result exact = Run(Device.Cpu, p, Precision.Float32), naive = Run(Device.Cpu, p, precision), actual = Run(TestDevice.Cuda, p, precision);
         foreach ((float[] e, float[] n, float[] a, string what) in exact.All.Zip(naive.All, actual.All)
             .Select((x, i) => (x.First, x.Second, x.Third, new[] { "loss", "rows", "columns", "temperature", "bias" }[i])))
         {
             double size = e.Length == 0 ? 0 : e.Max(Math.Abs), bound = Factor * Largest(n, e) + size * (precision == Precision.BFloat16 ? 4e-3 : 5e-4);
-            Assert.That(Largest(a, e), Is.LessThanOrEqualTo(bound), $"{what} of {p}, {precision}; the naive error is {Largest(n, e):G3}, the largest number {size:G3}");
+            Assert.That(Largest(a, e), Is.LessThanOrEqualTo(bound), $"{what} of {p}, {products}; the naive error is {Largest(n, e):G3}, the largest number {size:G3}");
         }
     }
 
     [Test]
-    public void Low_precisions_err_as_their_naive_rounding_does([ValueSource(nameof(Kinds))] LossKind kind, [Values(Precision.Tf32, Precision.BFloat16)] Precision precision)
+    public void Low_precisions_err_as_their_naive_rounding_does([ValueSource(nameof(Kinds))] LossKind kind, [Values(Products.Tf32, Products.BFloat16, Products.Hopper)] Products products)
     {
         foreach ((int rows, int columns, int dim) in new[] { (4, 5, 1), (66, 70, 7), (130, 200, 100), (34, 64, 768) })
             foreach (float temperature in new[] { 0.1f, 0.02f })
-                MatchesNaiveRounding(new(kind, rows, kind == LossKind.Clip ? rows : columns, dim, temperature), precision);
+                MatchesNaiveRounding(new(kind, rows, kind == LossKind.Clip ? rows : columns, dim, temperature), products);
         int wide = kind == LossKind.Clip ? 70 : 90;
-        MatchesNaiveRounding(new(kind, 70, wide, 33, 0.1f, Labels: true, Reduction.None), precision);
-        MatchesNaiveRounding(new(kind, 70, wide, 33, 30f, Normalize: false, Reduction: Reduction.Sum), precision);
+        MatchesNaiveRounding(new(kind, 70, wide, 33, 0.1f, Labels: true, Reduction.None), products);
+        MatchesNaiveRounding(new(kind, 70, wide, 33, 30f, Normalize: false, Reduction: Reduction.Sum), products);
     }
 
     /// <summary>The sizes the contract names, small ones always and all in a thorough run.</summary>
     [Test]
-    public void Nt_xent_agrees_with_the_cpu([Values] Precision precision)
+    public void Nt_xent_agrees_with_the_cpu([Values] Products products)
     {
         bool thorough = Environment.GetEnvironmentVariable("KERNELCONTRAST_TEST_THOROUGH") == "1";
         foreach (int pairs in new[] { 1, 33, 257, 513 })
@@ -130,12 +132,12 @@ internal sealed class ContrastCudaTests
             {
                 if (!thorough && (pairs > 33 || dim > 128)) continue;
                 var p = new Problem(LossKind.NtXent, 2 * pairs, 0, dim, 0.1f);
-                if (precision != Precision.Float32)
+                if (products != Products.Float32)
                 {
-                    MatchesNaiveRounding(p, precision);
+                    MatchesNaiveRounding(p, products);
                     continue;
                 }
-                Result expected = Run(Device.Cpu, p, precision), actual = Run(TestDevice.Cuda, p, precision);
+                Result expected = Run(Device.Cpu, p, Precision.Float32), actual = Run(TestDevice.Cuda, p, Precision.Float32);
                 Assert.That(actual.Loss[0], Is.EqualTo(expected.Loss[0]).Within(1e-5 * Math.Max(1, expected.Loss[0])), p.ToString());
                 // Of the size of the gradient's terms, which is at least 1/(rows τ ‖h‖); in one dimension they cancel to nothing.
                 double smallest = 1 / (p.Rows * p.Temperature * 1.5 * Math.Sqrt(dim));
@@ -144,9 +146,10 @@ internal sealed class ContrastCudaTests
     }
 
     /// <summary>Enough rows for tiles of 128 × 128: 17 × 17 of them, the last of each line 12 wide.</summary>
-    [TestCase(LossKind.NtXent, Precision.BFloat16), TestCase(LossKind.NtXent, Precision.Tf32), TestCase(LossKind.Clip, Precision.BFloat16), TestCase(LossKind.SupCon, Precision.Tf32)]
-    public void Large_tiles_err_as_naive_rounding_does(LossKind kind, Precision precision) =>
-        MatchesNaiveRounding(new(kind, 2060, 2060, 40, 0.1f), precision);
+    [TestCase(LossKind.NtXent, Products.BFloat16), TestCase(LossKind.NtXent, Products.Tf32), TestCase(LossKind.Clip, Products.BFloat16), TestCase(LossKind.SupCon, Products.Tf32)]
+    [TestCase(LossKind.NtXent, Products.Hopper), TestCase(LossKind.Clip, Products.Hopper)]
+    public void Large_tiles_err_as_naive_rounding_does(LossKind kind, Products products) =>
+        MatchesNaiveRounding(new(kind, 2060, 2060, 40, 0.1f), products);
 
     /// <summary>More than 4096 tiles, so groups of 2 × 2; three stripes of weights; the queue's product in slices.</summary>
     [TestCase(LossKind.NtXent, 4180, 0), TestCase(LossKind.Clip, 4180, 4180), TestCase(LossKind.Moco, 40, 2500)]
@@ -159,33 +162,37 @@ internal sealed class ContrastCudaTests
     }
 
     [Test]
-    public void Every_order_of_threads_gives_the_same_bits([ValueSource(nameof(Kinds))] LossKind kind, [Values] Precision precision)
+    public void Every_order_of_threads_gives_the_same_bits([ValueSource(nameof(Kinds))] LossKind kind, [Values] Products products)
     {
+        using IDisposable kernels = products.Use();
         if (!TestDevice.IsEmulated) Assert.Ignore("GPUs choose their own order.");
         var p = new Problem(kind, 140, kind == LossKind.Clip ? 140 : 150, 40, 0.1f, Labels: true);
         Result? first = null;
         foreach (string order in Emulated.Orders)
         {
             using IDisposable setting = Emulated.InOrder(order);
-            Result now = Run(Emulated.Device, p, precision);
+            Result now = Run(Emulated.Device, p, products.Precision());
             first ??= now;
             for (int i = 0; i < now.All.Length; i++) Assert.That(now.All[i].SequenceEqual(first.All[i]), $"{order}, output {i}");
         }
     }
 
     [Test]
-    public void Checked_mode_finds_nothing([ValueSource(nameof(Kinds))] LossKind kind, [Values] Precision precision)
+    public void Checked_mode_finds_nothing([ValueSource(nameof(Kinds))] LossKind kind, [Values] Products products)
     {
+        using IDisposable kernels = products.Use();
         if (!TestDevice.IsEmulated) Assert.Ignore("Checked mode is the emulated driver's.");
         using IDisposable setting = Emulated.Checked();
         foreach (float temperature in new[] { 0.1f, 0.01f })
-            Assert.That(Run(Emulated.Device, new(kind, 70, kind == LossKind.Clip ? 70 : 75, 40, temperature, Labels: temperature == 0.1f), precision).Rows, Has.None.NaN);
+            Assert.That(Run(Emulated.Device, new(kind, 70, kind == LossKind.Clip ? 70 : 75, 40, temperature, Labels: temperature == 0.1f), products.Precision()).Rows, Has.None.NaN);
     }
 
     /// <summary>A stream of the caller's, rows with something between them, and no byte of managed memory after the first call.</summary>
     [Test]
-    public void Calls_on_addresses_use_the_stream_they_are_given_and_allocate_nothing([ValueSource(nameof(Kinds))] LossKind kind, [Values] Precision precision)
+    public void Calls_on_addresses_use_the_stream_they_are_given_and_allocate_nothing([ValueSource(nameof(Kinds))] LossKind kind, [Values] Products products)
     {
+        using IDisposable kernels = products.Use();
+        Precision precision = products.Precision();
         CudaDevice device = TestDevice.Cuda;
         var p = new Problem(kind, 66, 66, 20, 0.1f, Labels: true);
         Result expected = Run(device, p, precision);

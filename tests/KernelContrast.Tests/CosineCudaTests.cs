@@ -153,15 +153,17 @@ internal sealed class CosineCudaTests
     public void The_matrix_errs_as_naive_rounding_does(int rows, int columns, int dim)
     {
         float[][] exact = Matrix(Device.Cpu, Precision.Float32, rows, columns, dim);
-        foreach (Precision precision in new[] { Precision.Tf32, Precision.BFloat16 })
+        foreach (Products products in new[] { Products.Tf32, Products.BFloat16, Products.Hopper })
         {
+            Precision precision = products.Precision();
+            using IDisposable kernels = products.Use();
             float[][] naive = Matrix(Device.Cpu, precision, rows, columns, dim), actual = Matrix(TestDevice.Cuda, precision, rows, columns, dim);
             for (int i = 0; i < exact.Length; i++)
             {
                 double size = exact[i].Max(Math.Abs), bound = 3 * Largest(naive[i], exact[i]) + size * (precision == Precision.BFloat16 ? 4e-3 : 5e-4);
                 // In one dimension gradients cancel to nothing, but for rounding of terms as large as 1.
                 if (dim == 1 && i > 0) bound = 1e-1;
-                Assert.That(Largest(actual[i], exact[i]), Is.LessThanOrEqualTo(bound), $"output {i} in {precision}; the naive error is {Largest(naive[i], exact[i]):G3}, the largest number {size:G3}");
+                Assert.That(Largest(actual[i], exact[i]), Is.LessThanOrEqualTo(bound), $"output {i} in {products}; the naive error is {Largest(naive[i], exact[i]):G3}, the largest number {size:G3}");
             }
         }
     }
@@ -178,8 +180,10 @@ internal sealed class CosineCudaTests
 
     /// <summary>A stream of the caller's, rows with something between them, bfloat16 input, and no byte of managed memory after the first call.</summary>
     [Test]
-    public void Calls_on_addresses_use_the_stream_they_are_given_and_allocate_nothing([Values] Precision precision, [Values(DType.Float32, DType.BFloat16)] DType type)
+    public void Calls_on_addresses_use_the_stream_they_are_given_and_allocate_nothing([Values] Products products, [Values(DType.Float32, DType.BFloat16)] DType type)
     {
+        using IDisposable kernels = products.Use();
+        Precision precision = products.Precision();
         const int Rows = 66, Keys = 70, Dim = 20, Stride = 24, K = 9;
         CudaDevice device = TestDevice.Cuda;
         using var scope = new TensorScope();

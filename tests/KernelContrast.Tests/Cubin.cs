@@ -13,6 +13,12 @@ internal static class Cubin
     /// <summary>HMMA: a product on the tensor cores.</summary>
     internal const int TensorCore = 0x23c;
 
+    /// <summary>
+    /// HGMMA: a product of a warpgroup on the tensor cores (wgmma). Not compared with nvdisasm, but found by counting: kernels
+    /// with four wgmma have four, and kernels for sm_90 none.
+    /// </summary>
+    internal const int WarpgroupTensorCore = 0x9f0;
+
     /// <summary>STL and LDL: a store to or load from local memory, where spilled registers go.</summary>
     internal const int LocalStore = 0x387, LocalLoad = 0x983;
 

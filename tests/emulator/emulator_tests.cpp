@@ -154,8 +154,9 @@ int accepted(const std::string& kernel, const Expected& expected, std::string& s
 // A bug and its twin. `fast` and `checked`: whether that mode must reject; `message` is part of what checked mode (or
 // fast mode, where only that one rejects) must say.
 void planted(const std::string& bug, const Expected& expected, bool fast, bool checked, const std::string& message,
-             const std::string& line = "")
+             const std::string& line = "", std::string twin_of = "")
 {
+    const std::string fixed = (twin_of.empty() ? bug : twin_of) + "_fixed";
     std::string said;
     int right = accepted(bug, expected, said);
     if (fast) expect(right < 4, bug + ": fast mode accepted it in all four orders");
@@ -168,14 +169,27 @@ void planted(const std::string& bug, const Expected& expected, bool fast, bool c
     expect(said.find(message) != std::string::npos, bug + ": said '" + said + "', expected '" + message + "'");
     expect(said.find("planted_bugs.cu:" + line) != std::string::npos || line == "-", bug + ": no source line in '" + said + "'");
 
-    right = accepted(bug + "_fixed", expected, said);
-    expect(right == 4, bug + "_fixed: accepted in " + std::to_string(right) + " of four orders; " + said);
-    Outcome twin = run(modules().checked, bug + "_fixed");
-    expect(is_right(twin, expected), bug + "_fixed: checked mode rejected it: " + twin.detail);
+    right = accepted(fixed, expected, said);
+    expect(right == 4, fixed + ": accepted in " + std::to_string(right) + " of four orders; " + said);
+    Outcome twin = run(modules().checked, fixed);
+    expect(is_right(twin, expected), fixed + ": checked mode rejected it: " + twin.detail);
 }
 
 const Expected same = [](int t) { return t + 1.0f; };
 const Expected reversed = [](int t) { return static_cast<float>(N - t); };
+
+// Accumulator 0 of thread t: its line by line 2 (t % 4), which is turned by as many times four numbers.
+float product_by_wgmma(int t)
+{
+    int sum = 0;
+    for (int i = 0; i < 32; i++) sum += (i + 1) * ((i + 8 * (t % 4)) % 32 + 1);
+    return static_cast<float>(sum);
+}
+
+void wgmma(const std::string& bug, const std::string& message, bool located = true, bool fast = true)
+{
+    planted("wgmma_" + bug, product_by_wgmma, fast, true, message, located ? "" : "-", "wgmma");
+}
 
 // Launches kernel(out, in) of the fast module with a given shape; the output has `count` floats.
 int launch(const char* kernel, unsigned block, unsigned shared, std::vector<float>* result = nullptr)
@@ -371,6 +385,19 @@ const Test tests[] = {
     {"uninitialised_device", [] { planted("uninitialised_device", same, true, true, "nobody wrote"); }},
     {"divergent_barrier", [] { planted("divergent_barrier", same, true, true, "divergent __syncthreads"); }},
     {"lane_missing", [] { planted("lane_missing", same, true, true, "never come"); }},
+    {"wgmma_no_proxy_fence", [] { wgmma("no_proxy_fence", "with no fence_proxy_async after it"); }},
+    {"wgmma_proxy_fence_late", [] { wgmma("proxy_fence_late", "with no barrier between its fence_proxy_async and the wgmma"); }},
+    {"wgmma_no_fence", [] { wgmma("no_fence", "no wgmma_fence has handed over"); }},
+    {"wgmma_no_commit", [] { wgmma("no_commit", "never waited for"); }},
+    {"wgmma_no_wait", [] { wgmma("no_wait", "never waited for"); }},
+    {"wgmma_read_early", [] { wgmma("read_early", "", false); }},
+    {"wgmma_write_early", [] { wgmma("write_early", "has written to accumulators"); }},
+    {"wgmma_misaligned", [] { wgmma("misaligned", "not a multiple of 16 bytes"); }},
+    {"wgmma_pattern", [] { wgmma("pattern", "do not begin at a multiple of 1024"); }},
+    {"wgmma_lanes", [] { wgmma("lanes", "never come"); }},
+    {"wgmma_descriptors", [] { wgmma("descriptors", "different descriptors"); }},
+    {"wgmma_refilled", [] { wgmma("refilled", "copies to shared memory that a wgmma, not waited for, reads"); }},
+    {"wgmma_unwritten", [] { wgmma("unwritten", "nobody wrote", true, false); }},
     {"stack_overflow", [] { planted("stack_overflow", same, true, false, "bytes of stack", "-"); }},
     {"endless_loop", [] { planted("endless_loop", same, true, true, "does not end"); }},
     {"endless_barriers", [] { planted("endless_barriers", same, true, true, "does not end"); }},

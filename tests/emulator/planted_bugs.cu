@@ -1,6 +1,7 @@
 // Kernels with one bug each, beside the same kernel without it (..._fixed). emulator_tests.cpp says how each must be
 // caught. One block of 256 threads unless said otherwise; in[i] = i + 1.
 #include "common/prelude.cuh"
+#include "common/wgmma.cuh"
 
 constexpr int N = 256;
 
@@ -187,6 +188,73 @@ template <bool Fixed> DEV void incomplete_warp(float* out, const float* in)
 }
 extern "C" __global__ void lane_missing(float* out, const float* in) { incomplete_warp<false>(out, in); }
 extern "C" __global__ void lane_missing_fixed(float* out, const float* in) { incomplete_warp<true>(out, in); }
+
+// Bugs of products by wgmma. Each of two warpgroups multiplies 64 lines by 8, both made of `in`, whose floats up to 256 are
+// pairs of bfloat16, the first of them zero: line l holds in[0], .. in[31], turned by 4 l in the second operand.
+enum class Wgmma
+{
+    Fine,
+    NoProxyFence,     // the copies' threads do not hand them to the async proxy
+    ProxyFenceLate,   // they do so after the barrier
+    NoFence,          // accumulators are written to and not handed over
+    NoCommit,         // so the wait is for nothing
+    NoWait,           // accumulators are never waited for
+    ReadEarly,        // accumulators are read before the wait
+    WriteEarly,       // and written to
+    Misaligned,       // the descriptor is of an address between the 16 bytes
+    Pattern,          // the descriptor begins at the second of eight lines
+    Lanes,            // not all of the warpgroup's lanes come
+    Descriptors,      // lanes give different descriptors
+    Refilled,         // an operand is copied anew before the wait
+    Unwritten,        // an operand is larger than what was copied
+};
+
+template <Wgmma BUG> DEV void wgmma_product(float* out, const float* in)
+{
+    SHARED(unsigned char, space, [3 * 8192 + 1024]);
+    unsigned char* const a = space + (1024 - shared_address(space) % 1024) % 1024;
+    unsigned char* const b = a + 8192;
+    const int t = threadIdx.x, lines = BUG == Wgmma::Unwritten ? 63 : 64;
+    auto fill = [&](unsigned char* to, int turn, int count)
+    {
+        for (int chunk = t; chunk < count * 8; chunk += N)
+            cp_async16(to + swizzled(chunk * 16), in + (chunk + turn * (chunk / 8)) % 8 * 4, true);
+        cp_async_commit();
+    };
+    fill(a, 0, lines);
+    fill(b, 1, 8);
+    cp_async_wait<0>();
+    if (BUG != Wgmma::NoProxyFence && BUG != Wgmma::ProxyFenceLate) fence_proxy_async();
+    __syncthreads(); // every thread's copies are there
+    if (BUG == Wgmma::ProxyFenceLate) fence_proxy_async();
+    float sums[1][4] = {};
+    if (BUG != Wgmma::NoFence) wgmma_fence(sums);
+    const unsigned char* first = BUG == Wgmma::Misaligned ? a + 8 : BUG == Wgmma::Pattern ? a + 128 : a;
+    if (BUG == Wgmma::Descriptors && t % 128 == 77) first = b;
+    for (int k = 0; k < 4; k++)
+        if (BUG != Wgmma::Lanes || t % 128 < 96) wgmma_bf16(sums, wgmma::further(k_major(first, 1024), 32 * k), wgmma::further(k_major(b, 1024), 32 * k));
+    if (BUG != Wgmma::NoCommit) wgmma_commit();
+    if (BUG == Wgmma::Refilled) fill(a, 2, 64);
+    if (BUG == Wgmma::WriteEarly) sums[0][1] = 1.0f;
+    if (BUG == Wgmma::ReadEarly) out[t] = sums[0][0];
+    if (BUG != Wgmma::NoWait) wgmma_wait_all(sums);
+    if (BUG == Wgmma::Refilled) cp_async_wait<0>();
+    if (BUG != Wgmma::ReadEarly) out[t] = sums[0][0];
+}
+extern "C" __global__ void wgmma_no_proxy_fence(float* out, const float* in) { wgmma_product<Wgmma::NoProxyFence>(out, in); }
+extern "C" __global__ void wgmma_proxy_fence_late(float* out, const float* in) { wgmma_product<Wgmma::ProxyFenceLate>(out, in); }
+extern "C" __global__ void wgmma_no_fence(float* out, const float* in) { wgmma_product<Wgmma::NoFence>(out, in); }
+extern "C" __global__ void wgmma_no_commit(float* out, const float* in) { wgmma_product<Wgmma::NoCommit>(out, in); }
+extern "C" __global__ void wgmma_no_wait(float* out, const float* in) { wgmma_product<Wgmma::NoWait>(out, in); }
+extern "C" __global__ void wgmma_read_early(float* out, const float* in) { wgmma_product<Wgmma::ReadEarly>(out, in); }
+extern "C" __global__ void wgmma_write_early(float* out, const float* in) { wgmma_product<Wgmma::WriteEarly>(out, in); }
+extern "C" __global__ void wgmma_misaligned(float* out, const float* in) { wgmma_product<Wgmma::Misaligned>(out, in); }
+extern "C" __global__ void wgmma_pattern(float* out, const float* in) { wgmma_product<Wgmma::Pattern>(out, in); }
+extern "C" __global__ void wgmma_lanes(float* out, const float* in) { wgmma_product<Wgmma::Lanes>(out, in); }
+extern "C" __global__ void wgmma_descriptors(float* out, const float* in) { wgmma_product<Wgmma::Descriptors>(out, in); }
+extern "C" __global__ void wgmma_refilled(float* out, const float* in) { wgmma_product<Wgmma::Refilled>(out, in); }
+extern "C" __global__ void wgmma_unwritten(float* out, const float* in) { wgmma_product<Wgmma::Unwritten>(out, in); }
+extern "C" __global__ void wgmma_fixed(float* out, const float* in) { wgmma_product<Wgmma::Fine>(out, in); }
 
 // Bug: 80 KB in one thread's frame.
 template <int Floats> DEV void large_frame(float* out, const float* in)

@@ -31,10 +31,19 @@ internal static class KernelBench
         using var timer = new DeviceTimer(device);
         bool vendor = cuda.UsesVendorLibraries;
         Ceilings ceilings = MeasureCeilings(cuda, timer, tiny, seconds);
+        HopperKernels hopper = cuda.HopperKernels;
         cuda.UsesVendorLibraries = false; // the rows are our kernels'
         var results = new List<KernelTiming>();
         foreach (KernelRow row in Sources.SelectMany(s => s.Rows(tiny)).Where(r => (measures || !r.NeedsGraphs) && (families.Length == 0 || families.Contains(r.Family))))
+        {
+            cuda.HopperKernels = HopperKernels.Off;
             results.Add(Measure(row, device, timer, ceilings, tiny, seconds));
+            // On compute capability 9.0 some products have a second kernel, whichever the setting is.
+            if (cuda.ComputeCapability != (9, 0) || !row.HasHopperKernels) continue;
+            cuda.HopperKernels = tiny ? HopperKernels.Always : HopperKernels.On;
+            results.Add(Measure(row with { Item = $"{row.Item}, wgmma" }, device, timer, ceilings, tiny, seconds));
+        }
+        cuda.HopperKernels = hopper;
         var report = new KernelReport(device.Name, device.Description, DateTime.UtcNow.ToString("yyyy-MM-dd HH:mm 'UTC'", CultureInfo.InvariantCulture), Commit, measures, ceilings, results);
         cuda.UsesVendorLibraries = vendor;
         Print(report);

@@ -43,6 +43,7 @@ public sealed unsafe partial class CudaDevice : Device
         CudaException.Check(CudaDriver.cuDriverGetVersion(out int version));
         DriverVersion = (version / 1000, version % 1000 / 10);
         ComputeCapability = (Attribute(CudaDriver.ComputeCapabilityMajor), Attribute(CudaDriver.ComputeCapabilityMinor));
+        HopperKernels = HopperKernelsAtFirst();
         SharedBytesPerBlock = Attribute(CudaDriver.MaxSharedMemoryPerBlockOptin);
         Description = kind == CudaDriverKind.Emulated ? $"{gpu} ({CudaLibrary.Path})"
             : $"{gpu}, compute capability {ComputeCapability.Major}.{ComputeCapability.Minor}, {memory / (double)(1 << 30):F1} GiB, driver for CUDA {DriverVersion.Major}.{DriverVersion.Minor}";
@@ -82,7 +83,7 @@ public sealed unsafe partial class CudaDevice : Device
     /// <inheritdoc/>
     public override string Description { get; }
 
-    /// <summary>The GPU's compute capability; 8.0 on the emulated driver.</summary>
+    /// <summary>The GPU's compute capability; 8.0 on the emulated driver, or what <c>KERNELCONTRAST_EMULATOR_CAPABILITY</c> says.</summary>
     public (int Major, int Minor) ComputeCapability { get; }
 
     /// <summary>The CUDA version that the driver supports.</summary>

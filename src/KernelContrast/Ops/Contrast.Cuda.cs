@@ -49,17 +49,17 @@ internal static partial class MocoOp
 /// </remarks>
 internal abstract unsafe class ContrastCuda : ContrastKernels
 {
-    internal override long SavedBytes(Device device, in LossCall call) => new ContrastPlan(call).SavedBytes;
+    internal override long SavedBytes(Device device, in LossCall call) => new ContrastPlan(device, call).SavedBytes;
 
     internal override long WorkspaceBytes(Device device, in LossCall call, bool backward)
     {
-        var plan = new ContrastPlan(call);
+        var plan = new ContrastPlan(device, call);
         return backward ? plan.BackwardBytes : plan.ForwardBytes;
     }
 
     internal override void Forward(Device device, in LossCall call)
     {
-        var plan = new ContrastPlan(call);
+        var plan = new ContrastPlan(device, call);
         Prepare(call.Embeddings, call.Rows, plan.Rows, plan.RowInverseNorm, call, first: true);
         if (plan.Keys != plan.Rows) Prepare(call.Keys, call.Columns, plan.Keys, plan.ColumnInverseNorm, call, first: false);
         if (call.Kind == LossKind.Moco) Prepare(call.Positives, call.Rows, plan.Keys + plan.RowBytes * call.Columns, 0, call, first: false);
@@ -148,7 +148,7 @@ internal abstract unsafe class ContrastCuda : ContrastKernels
 
     internal override void Backward(Device device, in LossCall call)
     {
-        var plan = new ContrastPlan(call);
+        var plan = new ContrastPlan(device, call);
         nint stream = call.Stream;
         LaunchShape byRow = ThreadPerRow(call.Rows, stream);
         ContrastModule.Coefficients.Launch(device, byRow, (long)plan.ScaledRows, (long)plan.OffsetRows, (long)plan.RowScale, (long)plan.RowOffset,

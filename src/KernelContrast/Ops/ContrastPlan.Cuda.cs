@@ -9,9 +9,6 @@ namespace KernelContrast;
 /// </summary>
 internal readonly struct ContrastPlan
 {
-    /// <summary>Rows are padded to a multiple of it, so that loops over the depth have no tail.</summary>
-    internal const int PadOfDepth = 32;
-
     /// <summary>
     /// Of weights at once. Two thirds of the 50 MB of L2 of an H100, so that the products find the weights there; far less
     /// than the embeddings' own memory in a large batch.
@@ -45,7 +42,7 @@ internal readonly struct ContrastPlan
     internal readonly nint ScaledRows, OffsetRows, ScaledColumns, OffsetColumns, Weights, Partial, GradColumns, ByTile;
     internal readonly long BackwardBytes;
 
-    internal ContrastPlan(in LossCall call)
+    internal ContrastPlan(Device device, in LossCall call)
     {
         ContrastOp.CheckAligned(call, call.Saved, ScratchAlignment, nameof(call.Saved));
         ContrastOp.CheckAligned(call, call.Workspace, ScratchAlignment, nameof(call.Workspace));
@@ -53,11 +50,11 @@ internal readonly struct ContrastPlan
         bool within = call.IsWithinBatch, twoSided = call.Kind == LossKind.Clip, online = IsOnline(call), supcon = call.Kind == LossKind.SupCon;
         TotalColumns = call.Kind == LossKind.Moco ? call.Rows + call.Columns : call.Columns;
         HasColumns = within || twoSided;
-        Pitch = PitchOf(call.Dim);
+        (Variant, Edge, SharedBytes) = TileOf(device, call.Precision, rows, TotalColumns, within);
+        Pitch = PitchOf(call.Dim, Variant);
         int size = call.Precision == Precision.BFloat16 ? 2 : 4;
         RowBytes = (nint)Pitch * size;
 
-        (Variant, Edge, SharedBytes) = TileOf(call.Precision, rows, TotalColumns, within);
         int rowTiles = Tiles(call.Rows, Edge), columnTiles = Tiles(TotalColumns, Edge);
         TilesPerGroup = 1;
         while ((long)Tiles(rowTiles, TilesPerGroup) * Tiles(columnTiles, TilesPerGroup) > MostGroups) TilesPerGroup++;
@@ -134,13 +131,21 @@ internal readonly struct ContrastPlan
 
     /// <summary>
     /// The tile: 64 × 64 in float32; on tensor cores 128 × 128, which reads each row from memory half as often, unless that
-    /// leaves multiprocessors of a large GPU without one.
+    /// leaves multiprocessors of a large GPU without one. In bfloat16 that of compute capability 9.0 where the device has it.
     /// </summary>
-    internal static (int Variant, int Edge, int SharedBytes) TileOf(Precision precision, long rows, long columns, bool symmetric)
+    /// <param name="device">That the kernels run on; null where there is no tile for 9.0.</param>
+    /// <param name="precision">Of the products.</param>
+    /// <param name="rows">Of the matrix that tiles cover.</param>
+    /// <param name="columns">Of that matrix.</param>
+    /// <param name="symmetric">Only half of the tiles are visited.</param>
+    internal static (int Variant, int Edge, int SharedBytes) TileOf(Device? device, Precision precision, long rows, long columns, bool symmetric)
     {
         if (precision == Precision.Float32) return (0, 64, 2 * 2 * 64 * (32 * 4 + 16));
         long tiles = (rows + 127) / 128 * ((columns + 127) / 128) / (symmetric ? 2 : 1);
         int edge = tiles >= FullGrid / 2 ? 128 : 64, first = precision == Precision.Tf32 ? 1 : 3;
+        HopperKernels hopper = precision == Precision.BFloat16 && device is CudaDevice cuda ? cuda.HopperKernels : HopperKernels.Off;
+        // Three stages of two operands' 128 lines of 64 numbers, and what brings them to a multiple of 1024 bytes.
+        if (hopper == HopperKernels.Always || (hopper == HopperKernels.On && edge == 128)) return (ContrastModule.Hopper, 128, 3 * 2 * 128 * 64 * 2 + 1024);
         // 64 bytes of the depth of each line and 16 of padding, or 64 bytes' worth of depths of all lines, with theirs.
         int inner = edge * 80, outer = precision == Precision.Tf32 ? 16 * (4 * edge + 32) : 32 * (2 * edge + 16);
         return (edge == 128 ? first : first + 1, edge, 4 * 2 * Math.Max(inner, outer));
@@ -161,8 +166,8 @@ internal readonly struct ContrastPlan
         return (weightsPitch, stripeRows, Tiles(columns, depthPerSlice), depthPerSlice);
     }
 
-    /// <summary>Elements from one prepared row to the next.</summary>
-    internal static int PitchOf(int dim) => (dim + PadOfDepth - 1) / PadOfDepth * PadOfDepth;
+    /// <summary>Elements from one prepared row to the next: a whole number of the steps that a variant's loop over the depth takes, at least 32.</summary>
+    internal static int PitchOf(int dim, int variant) => variant == ContrastModule.Hopper ? (dim + 63) / 64 * 64 : (dim + 31) / 32 * 32;
 
     internal static int Tiles(int lines, int edge) => (int)(((long)lines + edge - 1) / edge);
 
@@ -182,6 +187,10 @@ internal static class ContrastModule
     private const string Tiles = "contrast/contrastive", ByRow = "contrast/contrastive_rows";
     private static readonly string[] Variants = ["f32", "tf32", "tf32_small", "bf16", "bf16_small"];
 
+    /// <summary>The last variant: bfloat16 by wgmma, in files of its own, since only GPUs of compute capability 9.0 can load them.</summary>
+    internal const int Hopper = 5;
+
+
     internal static readonly CudaKernel Prepare = new(ByRow, "contrastive_prepare");
     internal static readonly CudaKernel Counts = new(Tiles, "contrastive_counts");
     internal static readonly CudaKernel[] Statistics = OfEach(Tiles, "contrastive_statistics");
@@ -194,7 +203,10 @@ internal static class ContrastModule
     internal static readonly CudaKernel ScalarGradients = new(ByRow, "contrastive_scalar_gradients");
 
     /// <summary>A kernel in each variant.</summary>
-    internal static CudaKernel[] OfEach(string module, string name) => [.. Variants.Select(variant => new CudaKernel(module, $"{name}_{variant}"))];
+    internal static CudaKernel[] OfEach(string module, string name) => [.. OfEachBut(module, name), new CudaKernel($"{module}_hopper", $"{name}_hopper")];
+
+    /// <summary>A kernel in each variant but <see cref="Hopper"/>.</summary>
+    internal static CudaKernel[] OfEachBut(string module, string name) => [.. Variants.Select(variant => new CudaKernel(module, $"{name}_{variant}"))];
 
     /// <summary>z = h/‖h‖ of [rows, dim], rounded, in rows of a pitch; 1/‖h‖ and, with a temperature of 1, the scalars where they have addresses.</summary>
     internal static unsafe void Normalize(Device device, nint z, nint inverseNorm, DeviceMatrix h, int rows, int dim, int pitch, Precision precision, nint stream, nint scalars = 0)

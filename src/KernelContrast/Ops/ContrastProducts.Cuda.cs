@@ -34,7 +34,7 @@ internal readonly unsafe struct ContrastProducts
             WeightsPitch = WeightsPitch,
             Lines = lines,
             Depth = depth,
-            DepthPerSlice = Math.Min(depthPerSlice, ContrastPlan.PitchOf(depth)),
+            DepthPerSlice = Math.Min(depthPerSlice, ContrastPlan.PitchOf(depth, Variant)),
             Pitch = Pitch,
             ByColumn = byColumn ? 1 : 0,
             Accumulate = accumulate ? 1 : 0,

@@ -16,13 +16,13 @@ internal static partial class CosineSimilarityOp
         private static readonly CudaKernel[] Similarities = ContrastModule.OfEach(Module, "cosine_similarity");
         private static readonly CudaKernel[] Upstream = [.. new[] { "f32", "tf32", "bf16" }.Select(p => new CudaKernel(Module, $"cosine_similarity_upstream_{p}"))];
 
-        internal override long SavedBytes(Device device, in CosineSimilarityCall call) => new Plan(call).SavedBytes;
+        internal override long SavedBytes(Device device, in CosineSimilarityCall call) => new Plan(device, call).SavedBytes;
 
-        internal override long WorkspaceBytes(Device device, in CosineSimilarityCall call) => new Plan(call).WorkspaceBytes;
+        internal override long WorkspaceBytes(Device device, in CosineSimilarityCall call) => new Plan(device, call).WorkspaceBytes;
 
         internal override void Forward(Device device, in CosineSimilarityCall call)
         {
-            var plan = new Plan(call);
+            var plan = new Plan(device, call);
             nint stream = call.Stream;
             ContrastModule.Normalize(device, plan.A, plan.InverseNormA, call.A, call.Rows, call.Dim, plan.Pitch, call.Precision, stream, plan.Scalars);
             if (!call.WithItself) ContrastModule.Normalize(device, plan.B, plan.InverseNormB, call.B, call.Columns, call.Dim, plan.Pitch, call.Precision, stream);
@@ -42,7 +42,7 @@ internal static partial class CosineSimilarityOp
 
         internal override void Backward(Device device, in CosineSimilarityCall call)
         {
-            var plan = new Plan(call);
+            var plan = new Plan(device, call);
             var products = new ContrastProducts
             {
                 Device = device,
@@ -92,12 +92,12 @@ internal static partial class CosineSimilarityOp
             internal readonly nint Scalars, A, B, InverseNormA, InverseNormB;
             internal readonly nint Weights, Partial, GradColumns;
 
-            internal Plan(in CosineSimilarityCall call)
+            internal Plan(Device device, in CosineSimilarityCall call)
             {
                 int size = call.Precision == Precision.BFloat16 ? 2 : 4;
-                Pitch = ContrastPlan.PitchOf(call.Dim);
+                (Variant, Edge, SharedBytes) = ContrastPlan.TileOf(device, call.Precision, call.Rows, call.Columns, call.WithItself);
+                Pitch = ContrastPlan.PitchOf(call.Dim, Variant);
                 RowBytes = (nint)Pitch * size;
-                (Variant, Edge, SharedBytes) = ContrastPlan.TileOf(call.Precision, call.Rows, call.Columns, call.WithItself);
                 (WeightsPitch, StripeRows, Slices, DepthPerSlice) = ContrastPlan.StripesOf(call.Rows, call.Columns, Edge, Pitch, size);
 
                 nint at = call.Saved;

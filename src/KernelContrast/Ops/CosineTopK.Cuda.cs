@@ -14,7 +14,7 @@ internal static partial class CosineTopKOp
         /// <summary>Of shared memory per block: what the smallest of the GPUs from compute capability 8.0 on has.</summary>
         private const int MostSharedBytes = 96 << 10;
 
-        private static readonly CudaKernel[] TopK = ContrastModule.OfEach("contrast/cosine_top_k", "cosine_top_k");
+        private static readonly CudaKernel[] TopK = ContrastModule.OfEachBut("contrast/cosine_top_k", "cosine_top_k");
         private static readonly CudaKernel Merge = new("contrast/cosine_top_k", "cosine_top_k_merge");
 
         internal override long WorkspaceBytes(Device device, in CosineTopKCall call) => new Plan(call).Bytes;
@@ -54,8 +54,8 @@ internal static partial class CosineTopKOp
 
             internal Plan(in CosineTopKCall call)
             {
-                Pitch = ContrastPlan.PitchOf(call.Dim);
-                (Variant, Edge, SharedBytes) = ContrastPlan.TileOf(call.Precision, call.QueryRows, call.KeyRows, symmetric: false);
+                (Variant, Edge, SharedBytes) = ContrastPlan.TileOf(null, call.Precision, call.QueryRows, call.KeyRows, symmetric: false);
+                Pitch = ContrastPlan.PitchOf(call.Dim, Variant);
                 long listBytes = (long)Edge * call.K * sizeof(ulong);
                 ListBytes = SharedBytes + listBytes <= MostSharedBytes ? (int)listBytes : 0;
                 int tiles = ContrastPlan.Tiles(call.KeyRows, Edge), rowTiles = Math.Max(1, ContrastPlan.Tiles(call.QueryRows, Edge));

@@ -1,0 +1,72 @@
+// The wgmma wrappers, one kernel per size and direction of the operands, so that each can be compared with a plain product
+// on the emulated driver and on a GPU of compute capability 9.0. Launched by tests/KernelContrast.Tests/WgmmaTests.cs with
+// one warpgroup. Nothing else uses this module.
+#include "common/wgmma.cuh"
+
+#if defined(KCE_EMULATED) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+
+namespace
+{
+constexpr int Depth = 64, PatternBytes = 1024, HalfBytes = 64 * 128;
+
+// Copies a matrix of 64 depths to where wgmma finds it. MN: it lies [depth][line], else [line][depth].
+template <bool MN> DEV void fill(unsigned char* to, const bf16* from, int lines)
+{
+    for (int chunk = threadIdx.x; chunk < lines * Depth / 8; chunk += 128)
+    {
+        const int line = MN ? chunk % (lines / 8) * 8 : chunk / 8, depth = MN ? chunk / (lines / 8) : chunk % 8 * 8;
+        const int place = MN ? line / 64 * HalfBytes + swizzled(depth * 128 + line % 64 * 2) : swizzled(line * 128 + depth * 2);
+        cp_async16(to + place, from + (MN ? depth * lines + line : line * Depth + depth), true);
+    }
+}
+
+// The 16 depths of step k.
+template <bool MN> DEV auto matrix(const unsigned char* first, int k)
+{
+    if constexpr (MN) return wgmma::further(mn_major(first, HalfBytes, PatternBytes), 2 * k * PatternBytes);
+    else return wgmma::further(k_major(first, PatternBytes), 32 * k);
+}
+
+// c += a b, 64 x 8 BLOCKS over 64 of the depth, c as each thread holds it.
+template <int BLOCKS, bool MN_A, bool MN_B> DEV void multiply(uint32_t* c, const uint32_t* a, const uint32_t* b)
+{
+    SHARED(unsigned char, space, [3 * HalfBytes + PatternBytes]);
+    unsigned char* const first = space + (PatternBytes - shared_address(space) % PatternBytes) % PatternBytes;
+    fill<MN_A>(first, reinterpret_cast<const bf16*>(a), 64);
+    fill<MN_B>(first + HalfBytes, reinterpret_cast<const bf16*>(b), 8 * BLOCKS);
+    cp_async_commit();
+    float sums[BLOCKS][4];
+#pragma unroll
+    for (int n = 0; n < BLOCKS; n++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) sums[n][e] = __uint_as_float(c[(threadIdx.x * BLOCKS + n) * 4 + e]);
+    cp_async_wait<0>();
+    fence_proxy_async();
+    __syncthreads(); // every thread's copies are there
+    wgmma_fence(sums);
+#pragma unroll
+    for (int k = 0; k < Depth / 16; k++) wgmma_bf16(sums, matrix<MN_A>(first, k), matrix<MN_B>(first + HalfBytes, k));
+    wgmma_commit();
+    wgmma_wait_all(sums);
+#pragma unroll
+    for (int n = 0; n < BLOCKS; n++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) c[(threadIdx.x * BLOCKS + n) * 4 + e] = __float_as_uint(sums[n][e]);
+}
+}
+
+// c: [128 threads][n / 8][4] numbers; a: [64][64] bfloat16, b: [n][64], lines first (k) or depths first (m), two numbers a word.
+extern "C" __global__ void __launch_bounds__(128) wgmma_n8_kk(uint32_t* __restrict__ c, const uint32_t* __restrict__ a, const uint32_t* __restrict__ b) { multiply<1, false, false>(c, a, b); }
+extern "C" __global__ void __launch_bounds__(128) wgmma_n8_km(uint32_t* __restrict__ c, const uint32_t* __restrict__ a, const uint32_t* __restrict__ b) { multiply<1, false, true>(c, a, b); }
+extern "C" __global__ void __launch_bounds__(128) wgmma_n8_mk(uint32_t* __restrict__ c, const uint32_t* __restrict__ a, const uint32_t* __restrict__ b) { multiply<1, true, false>(c, a, b); }
+extern "C" __global__ void __launch_bounds__(128) wgmma_n8_mm(uint32_t* __restrict__ c, const uint32_t* __restrict__ a, const uint32_t* __restrict__ b) { multiply<1, true, true>(c, a, b); }
+extern "C" __global__ void __launch_bounds__(128) wgmma_n64_kk(uint32_t* __restrict__ c, const uint32_t* __restrict__ a, const uint32_t* __restrict__ b) { multiply<8, false, false>(c, a, b); }
+extern "C" __global__ void __launch_bounds__(128) wgmma_n64_km(uint32_t* __restrict__ c, const uint32_t* __restrict__ a, const uint32_t* __restrict__ b) { multiply<8, false, true>(c, a, b); }
+extern "C" __global__ void __launch_bounds__(128) wgmma_n64_mk(uint32_t* __restrict__ c, const uint32_t* __restrict__ a, const uint32_t* __restrict__ b) { multiply<8, true, false>(c, a, b); }
+extern "C" __global__ void __launch_bounds__(128) wgmma_n64_mm(uint32_t* __restrict__ c, const uint32_t* __restrict__ a, const uint32_t* __restrict__ b) { multiply<8, true, true>(c, a, b); }
+extern "C" __global__ void __launch_bounds__(128) wgmma_n128_kk(uint32_t* __restrict__ c, const uint32_t* __restrict__ a, const uint32_t* __restrict__ b) { multiply<16, false, false>(c, a, b); }
+extern "C" __global__ void __launch_bounds__(128) wgmma_n128_km(uint32_t* __restrict__ c, const uint32_t* __restrict__ a, const uint32_t* __restrict__ b) { multiply<16, false, true>(c, a, b); }
+extern "C" __global__ void __launch_bounds__(128) wgmma_n128_mk(uint32_t* __restrict__ c, const uint32_t* __restrict__ a, const uint32_t* __restrict__ b) { multiply<16, true, false>(c, a, b); }
+extern "C" __global__ void __launch_bounds__(128) wgmma_n128_mm(uint32_t* __restrict__ c, const uint32_t* __restrict__ a, const uint32_t* __restrict__ b) { multiply<16, true, true>(c, a, b); }
+
+#endif
