@@ -37,14 +37,14 @@ internal unsafe struct ContrastSide
     internal DeviceMatrix Source, Gradient;
 
     // saved: z, and per row 1/‖h‖, the shift m, r and the share that weighs its positive (0 where the row does not count)
-    internal float* Z, InverseNorm, Shift, InverseSum, Share;
+    internal float* Z, InverseSum, Share;
+    internal double* InverseNorm, Shift;
 
     /// <summary>No two equal unless rows share a label.</summary>
     internal int* Labels;
 
     // forward: [slots][rows] sums of the epilogue, running maxima and sums of SupCon's positives; [rows] losses
-    internal double* Sums, PositiveSums, Losses;
-    internal float* Maxima;
+    internal double* Sums, PositiveSums, Losses, Maxima;
 
     // backward: u·r and u·share of each row, [slots][rows][padded dim] gradients (swept: forward), [rows] z·g
     internal float* Weight, PositiveWeight, Accumulators;
@@ -76,8 +76,14 @@ internal unsafe struct ContrastBatch
     internal ContrastSide Left, Right;
     internal float Temperature, Bias;
 
-    /// <summary>Whether plain float32 similarities and one shift for all rows are exact enough.</summary>
+    /// <summary>Whether plain float32 similarities and one shift for all rows are exact enough; else similarities are doubles.</summary>
     internal bool IsFixedShift;
+
+    /// <summary>
+    /// Whether rows enter similarities as the caller's, to be divided by their norms in double: then they lie so among the
+    /// panels of rows. In a lower precision it is the rounded rows' similarities that are wanted.
+    /// </summary>
+    internal readonly bool IsScaledInDouble => !IsFixedShift && Call.Normalize && Call.Precision == Precision.Float32;
 
     /// <summary>[rows]: the positive's similarity, where a row has one positive.</summary>
     internal double* Positive;
@@ -121,7 +127,7 @@ internal unsafe struct ContrastBatch
         WantsRight = !IsSquare && call.GradKeys.Pointer != 0;
         WantsBias = call.GradBias != 0;
         BlockFloats = IsSwept ? new PackedRows(Right.Block, dim, panel).Floats : 0;
-        ScratchFloats = ContrastScratch.Floats(Math.Max(Left.Block, Right.Block), width) + BlockFloats;
+        ScratchFloats = ContrastScratch.Floats(Left.Block, Right.Block, width, canWiden: !IsSwept) + BlockFloats;
 
         ContrastSide Side(int rows, DeviceMatrix source, DeviceMatrix gradient, int parts)
         {
@@ -164,8 +170,8 @@ internal unsafe struct ContrastBatch
         {
             int padded = side.Rows.PaddedRows;
             side.Z = place.Floats(side.Rows.Floats);
-            side.InverseNorm = place.Floats(padded);
-            side.Shift = place.Floats(padded);
+            side.InverseNorm = place.Doubles(padded);
+            side.Shift = place.Doubles(padded);
             side.InverseSum = place.Floats(padded);
             side.Share = place.Floats(padded);
         }
@@ -198,7 +204,7 @@ internal unsafe struct ContrastBatch
                 return;
             }
             side.Sums = place.Doubles(sums ? (long)slots * padded : 0);
-            side.Maxima = place.Floats(sums ? (long)slots * padded : 0);
+            side.Maxima = place.Doubles(sums ? (long)slots * padded : 0);
             side.PositiveSums = place.Doubles(positives ? (long)slots * padded : 0);
             side.Losses = place.Doubles(sums ? padded : 0);
         }
@@ -264,23 +270,30 @@ internal unsafe struct ContrastBatch
     }
 }
 
-/// <summary>A slot's scratch memory: two tiles (the exact path keeps the low parts of similarities too), a product of registers, sums, zeros.</summary>
+/// <summary>A slot's scratch memory: a tile, of floats or doubles, a product of registers, sums, zeros, rows in double.</summary>
 internal static unsafe class ContrastScratch
 {
-    /// <summary>Floats from one row of a tile to the next: no power of two, so that rows spread over the cache's sets.</summary>
+    /// <summary>Numbers from one row of a tile to the next: no power of two, so that rows spread over the cache's sets.</summary>
     internal const int WeightRow = 144;
 
     /// <summary>Rows of the largest product of registers, times its columns.</summary>
     internal const int MicroFloats = 14 * 32;
 
-    internal static long Floats(int block, int width) => 2L * block * WeightRow + 2 * MicroFloats + 2L * block * width + 2 * WeightRow + 2 * width;
+    /// <summary>Columns of rows that are doubles at a time: a panel of either side stays in the L1 cache.</summary>
+    internal const int WidenedDepths = 64;
+
+    internal static long Floats(int leftBlock, int rightBlock, int width, bool canWiden)
+    {
+        int block = Math.Max(leftBlock, rightBlock);
+        return 2L * block * WeightRow + 2 * MicroFloats + 2L * block * width + 2 * WeightRow + 2 * width + (canWiden ? 2L * WidenedDepths * (leftBlock + rightBlock) : 0);
+    }
 
     internal static float* Of(ref ContrastBatch batch, int slot) => batch.Scratch + slot * batch.ScratchFloats;
-    internal static float* Low(ref ContrastBatch batch, float* scratch) => scratch + Block(ref batch) * WeightRow;
     internal static float* Micro(ref ContrastBatch batch, float* scratch) => scratch + 2 * Block(ref batch) * WeightRow;
     internal static float* RowSums(ref ContrastBatch batch, float* scratch) => Micro(ref batch, scratch) + 2 * MicroFloats;
     internal static float* ColumnSums(ref ContrastBatch batch, float* scratch, int width) => RowSums(ref batch, scratch) + 2 * Block(ref batch) * width;
     internal static float* Zeros(ref ContrastBatch batch, float* scratch, int width) => ColumnSums(ref batch, scratch, width) + 2 * WeightRow;
+    internal static double* Widened(ref ContrastBatch batch, float* scratch, int width) => (double*)(Zeros(ref batch, scratch, width) + 2 * width);
 
     private static int Block(ref ContrastBatch batch) => Math.Max(batch.Left.Block, batch.Right.Block);
 }

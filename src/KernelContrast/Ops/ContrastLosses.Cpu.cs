@@ -45,8 +45,8 @@ internal static unsafe class ContrastLosses
         {
             if (i < side.Rows.Count && FinishRow(ref batch, ref side, i)) continue;
             // A row of padding, or one that does not count: every weight of its is 0.
-            side.Shift[i] = side.InverseSum[i] = side.Share[i] = 0;
-            side.Losses[i] = 0;
+            side.InverseSum[i] = side.Share[i] = 0;
+            side.Shift[i] = side.Losses[i] = 0;
         }
     }
 
@@ -70,7 +70,7 @@ internal static unsafe class ContrastLosses
         if (batch.Kind == LossKind.SupCon)
         {
             for (int slot = 0; slot < batch.Slots; slot++) positive += side.PositiveSums[(long)slot * padded + i];
-            positive /= partners;
+            positive = positive / partners + (batch.IsFixedShift ? 1 : 0); // tiles with one shift sum s − 1, of which less is lost
         }
         else positive = batch.Positive[i];
         bool positiveCounts = batch.Kind is not (LossKind.SupCon or LossKind.Dcl);
@@ -78,17 +78,17 @@ internal static unsafe class ContrastLosses
             for (int slot = 0; slot < batch.Slots; slot++) sum += side.Sums[(long)slot * padded + i];
         else
         {
-            shift = positiveCounts ? (float)positive : double.NegativeInfinity;
+            shift = positiveCounts ? positive : double.NegativeInfinity;
             for (int slot = 0; slot < batch.Slots; slot++) shift = Math.Max(shift, side.Maxima[(long)slot * padded + i]);
             for (int slot = 0; slot < batch.Slots; slot++)
             {
                 long at = (long)slot * padded + i;
                 // A slot that saw none of this row's negatives adds nothing.
-                if (!float.IsNegativeInfinity(side.Maxima[at])) sum += side.Sums[at] * Math.Exp((side.Maxima[at] - shift) / batch.Temperature);
+                if (!double.IsNegativeInfinity(side.Maxima[at])) sum += side.Sums[at] * Math.Exp((side.Maxima[at] - shift) / batch.Temperature);
             }
         }
         double logit = (positive - shift) / batch.Temperature;
-        side.Shift[i] = (float)shift;
+        side.Shift[i] = shift;
         if (positiveCounts)
         {
             double exponential = Math.Exp(logit), all = exponential + sum;

@@ -16,20 +16,26 @@ internal static unsafe class ContrastRows<T> where T : struct, ISimd<T>
     private static void Normalize(ref ContrastBatch batch, ref ContrastSide side, int item, bool isLeft)
     {
         PackedRows rows = side.Rows;
+        bool scaled = batch.IsScaledInDouble;
+        long panelStride = (long)rows.PaddedRows * rows.Panel;
         int first = item * ContrastBatch.RowsPerItem, end = Math.Min(first + ContrastBatch.RowsPerItem, rows.PaddedRows);
         for (int i = first; i < end; i++)
         {
             if (i < rows.Count)
             {
-                int row = isLeft ? batch.OriginalRow(i) : i;
-                side.InverseNorm[i] = NormalizeRow(ref batch, Row(side.Source, row), side.Z + rows.ColumnPanel(i, 0), rows, (long)rows.PaddedRows * rows.Panel);
-                if (isLeft && batch.HasKeys) TakeKey(ref batch, i);
+                float* h = Row(side.Source, isLeft ? batch.OriginalRow(i) : i), to = side.Z + rows.ColumnPanel(i, 0);
+                side.InverseNorm[i] = scaled ? CopyRow(h, to, rows, panelStride) : NormalizeRow(ref batch, h, to, rows, panelStride);
                 continue;
             }
             side.InverseNorm[i] = 0;
             ClearRow(side.Z, rows, i);
         }
         PackTransposed(side.Z, rows, first, end);
+        for (int i = first; i < Math.Min(end, rows.Count); i++)
+        {
+            if (scaled) Divide(side.Z + rows.ColumnPanel(i, 0), rows, panelStride, side.InverseNorm[i]);
+            if (isLeft && batch.HasKeys) TakeKey(ref batch, i);
+        }
     }
 
     /// <summary>The rows of a side from <paramref name="first"/> on, normalised and packed as if they were all there are.</summary>
@@ -60,23 +66,52 @@ internal static unsafe class ContrastRows<T> where T : struct, ISimd<T>
     private static void TakeKey(ref ContrastBatch batch, int i)
     {
         PackedRows rows = batch.Left.Rows;
-        float* key = batch.Keys + (long)i * rows.PaddedDim;
-        NormalizeRow(ref batch, Row(batch.Kind == LossKind.Moco ? batch.Call.Positives : batch.Call.Keys, i), key, rows, rows.Panel);
-        double similarity = 0;
-        for (int k = 0; k < rows.Dim; k++)
-            similarity += (double)batch.Left.Z[rows.ColumnPanel(i, k / rows.Panel) + k % rows.Panel] * key[k];
+        float* key = batch.Keys + (long)i * rows.PaddedDim, from = Row(batch.Kind == LossKind.Moco ? batch.Call.Positives : batch.Call.Keys, i), own = Row(batch.Left.Source, i);
+        double inverse = NormalizeRow(ref batch, from, key, rows, rows.Panel), similarity = 0;
+        float* z = batch.Left.Z + rows.ColumnPanel(i, 0);
+        long panelStride = (long)rows.PaddedRows * rows.Panel;
+        // As tiles form theirs: where all are the same, so is this one.
+        if (batch.IsFixedShift) similarity = ContrastTiles<T, RowSoftmax>.Similarity(z, panelStride, key, rows.Panel, rows.Dim);
+        else if (batch.IsScaledInDouble)
+            for (int k = 0; k < rows.Dim; k++) similarity += own[k] * batch.Left.InverseNorm[i] * (from[k] * inverse);
+        else
+            for (int k = 0; k < rows.Dim; k++) similarity += (double)z[k / rows.Panel * panelStride + k % rows.Panel] * key[k];
         batch.Positive[i] = similarity;
     }
 
     private static float* Row(DeviceMatrix matrix, int row) => (float*)matrix.Pointer + row * matrix.RowStride;
 
+    /// <summary>Writes h as it is, a panel of columns every <paramref name="panelStride"/> floats, zeros past the last.</summary>
+    /// <returns>1/‖h‖; 0 for a row of zeros, NaN for one that is not finite.</returns>
+    private static double CopyRow(float* h, float* to, PackedRows rows, long panelStride)
+    {
+        bool isFloat = false;
+        double norm = Norm(h, rows.Dim, precise: true, ref isFloat);
+        for (int k = 0; k < rows.Dim; k += rows.Panel, to += panelStride)
+        {
+            int count = Math.Min(rows.Panel, rows.Dim - k);
+            // One kind of NaN for all: what the exponential does to its bits needs a payload of zero.
+            if (!double.IsFinite(norm)) new Span<float>(to, count).Fill(float.NaN);
+            else new ReadOnlySpan<float>(h + k, count).CopyTo(new Span<float>(to, count));
+            new Span<float>(to + count, rows.Panel - count).Clear();
+        }
+        return !double.IsFinite(norm) ? double.NaN : norm == 0 ? 0 : 1 / norm;
+    }
+
+    /// <summary>z = h/‖h‖ of a row that <see cref="CopyRow"/> wrote, in its place.</summary>
+    private static void Divide(float* h, PackedRows rows, long panelStride, double inverse)
+    {
+        for (int k = 0; k < rows.Dim; k += rows.Panel, h += panelStride)
+            for (int c = 0; c < Math.Min(rows.Panel, rows.Dim - k); c++) h[c] = (float)(h[c] * inverse);
+    }
+
     /// <summary>Writes z, a panel of columns every <paramref name="panelStride"/> floats, zeros past the last.</summary>
-    /// <returns>1/‖h‖, at most the largest float; 0 for a row of zeros; 1 when rows stay as they are.</returns>
-    private static float NormalizeRow(ref ContrastBatch batch, float* h, float* to, PackedRows rows, long panelStride)
+    /// <returns>1/‖h‖; 0 for a row of zeros; 1 when rows stay as they are.</returns>
+    private static double NormalizeRow(ref ContrastBatch batch, float* h, float* to, PackedRows rows, long panelStride)
     {
         int dim = rows.Dim;
         bool normalize = batch.Call.Normalize, isFloat = false;
-        double norm = Norm(h, dim, precise: !normalize || !batch.IsFixedShift, ref isFloat), inverse = norm == 0 ? 0 : Math.Min(1 / norm, float.MaxValue);
+        double norm = Norm(h, dim, precise: !normalize || !batch.IsFixedShift, ref isFloat);
         for (int k = 0; k < dim; k += rows.Panel, to += panelStride)
         {
             int count = Math.Min(rows.Panel, dim - k), c = 0;
@@ -92,7 +127,7 @@ internal static unsafe class ContrastRows<T> where T : struct, ISimd<T>
                 for (c = 0; c < count; c++) to[c] = Round(to[c], batch.Call.Precision);
             new Span<float>(to + count, rows.Panel - count).Clear();
         }
-        return normalize ? (float)inverse : 1;
+        return !normalize ? 1 : norm == 0 ? 0 : 1 / norm;
     }
 
     /// <summary>z = h/‖h‖, rounded, dense; zeros for a row of zeros, NaN for one that is not finite.</summary>
@@ -180,7 +215,7 @@ internal static unsafe class ContrastRows<T> where T : struct, ISimd<T>
             // grad = scale/‖h‖ · (g − z (z·g))
             float* gradient = Row(side.Gradient, row);
             T minus = T.Create(normalize ? -along : 0);
-            T factor = T.Create((float)Math.Clamp(batch.GradientScale * side.InverseNorm[i], -float.MaxValue, float.MaxValue));
+            T factor = T.Create((float)Math.Clamp(batch.GradientScale * Math.Min(side.InverseNorm[i], float.MaxValue), -float.MaxValue, float.MaxValue));
             for (int k = 0; k < rows.Dim; k += rows.Panel)
             {
                 float* z = side.Z + rows.ColumnPanel(i, k / rows.Panel);

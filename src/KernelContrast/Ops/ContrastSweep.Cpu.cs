@@ -48,7 +48,8 @@ internal static unsafe class ContrastSweep<T, TEpilogue> where T : struct, ISimd
         int row0 = blockI * batch.Left.Block, rows = batch.Left.BlockRows(blockI), columns = block.Rows.PaddedRows;
         float* rowSums = ContrastScratch.RowSums(ref batch, weights);
         new Span<float>(rowSums, rows * width).Clear();
-        Tile tile = ContrastTiles<T, TEpilogue>.SimilarityTile(ref batch, weights, WeightRow);
+        float* part = ContrastScratch.Micro(ref batch, weights);
+        Tile tile = ContrastTiles<T, TEpilogue>.SimilarityTile(ref batch, weights);
         T scale = T.Create((float)batch.Log2Scale), offset = T.Create((float)-batch.Log2Scale);
         for (int c = 0; c < columns; c += panel)
         {
@@ -58,9 +59,9 @@ internal static unsafe class ContrastSweep<T, TEpilogue> where T : struct, ISimd
             for (int row = row0, count; row < row0 + rows; row += count)
             {
                 count = Tile.NextRows(panel - row % panel, Tile.MaxRows<T>());
-                float* w = tile.Out0 = weights + (row - row0) * WeightRow + c;
+                float* w = weights + (row - row0) * WeightRow + c;
                 tile.A0 = batch.Left.Z + batch.Left.Rows.RowPanel(row) + row % panel;
-                tile.Run<T>(count, panel);
+                ContrastTiles<T, TEpilogue>.Similarities(ref tile, w, WeightRow, part, count, panel, batch.Left.Rows.Dim);
                 bool special = batch.IsSpecial(row, count, column);
                 for (int r = 0; r < count; r++)
                 {

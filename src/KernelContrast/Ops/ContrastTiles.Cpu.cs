@@ -13,8 +13,14 @@ internal static unsafe class ContrastTiles<T, TEpilogue> where T : struct, ISimd
 {
     private const int WeightRow = ContrastScratch.WeightRow;
 
+    /// <summary>
+    /// Products summed in one run. Longer rows' runs are added up: of nearly identical rows a sum in one run of 2,047 errs by
+    /// 1e-6, which 1/τ magnifies to 5e-5.
+    /// </summary>
+    private const int Run = 128;
+
     /// <summary>The product that gives similarities; its operands and output are set for every use.</summary>
-    internal static Tile SimilarityTile(ref ContrastBatch batch, float* scratch, int outRow)
+    internal static Tile SimilarityTile(ref ContrastBatch batch, float* scratch)
     {
         float* zeros = ContrastScratch.Zeros(ref batch, scratch, T.Width);
         new Span<float>(zeros, 2 * T.Width).Clear();
@@ -23,10 +29,49 @@ internal static unsafe class ContrastTiles<T, TEpilogue> where T : struct, ISimd
             ARow = 4,
             AStep = 4 * batch.Left.Rows.Panel,
             BStep = 4 * batch.Left.Rows.Panel,
-            Inner = batch.Left.Rows.Dim,
             Initial0 = zeros,
-            OutRow = outRow,
         };
+    }
+
+    /// <summary>Similarities of a few rows with a panel of columns, by way of <paramref name="part"/> when rows are long.</summary>
+    internal static void Similarities(ref Tile tile, float* to, int toRow, float* part, int rows, int panel, int dim)
+    {
+        tile.Inner = Math.Min(dim, Run);
+        tile.Out0 = to;
+        tile.OutRow = toRow;
+        tile.Run<T>(rows, panel);
+        if (dim > Run) AddRuns(tile, to, toRow, part, rows, panel, dim);
+    }
+
+    private static void AddRuns(Tile tile, float* to, int toRow, float* part, int rows, int panel, int dim)
+    {
+        tile.Out0 = part;
+        tile.OutRow = panel;
+        for (int k = Run; k < dim; k += Run)
+        {
+            tile.A0 += Run * panel;
+            tile.B += Run * panel;
+            tile.Inner = Math.Min(dim - k, Run);
+            tile.Run<T>(rows, panel);
+            for (int r = 0; r < rows; r++)
+                for (int c = 0; c < panel; c += T.Width)
+                    T.Store(to + r * toRow + c, T.Add(T.Load(to + r * toRow + c), T.Load(part + r * panel + c)));
+        }
+    }
+
+    /// <summary>A similarity as a tile has it, to the bit.</summary>
+    internal static float Similarity(float* a, long aPanel, float* b, int panel, int dim)
+    {
+        float* lanes = stackalloc float[T.Width];
+        T total = T.Zero;
+        for (int k = 0; k < dim; k += Run)
+        {
+            T run = T.Zero;
+            for (int d = k; d < Math.Min(dim, k + Run); d++) run = T.Fma(T.Create(a[d / panel * aPanel + d % panel]), T.Create(b[d]), run);
+            total = k == 0 ? run : T.Add(total, run);
+        }
+        T.Store(lanes, total);
+        return lanes[0];
     }
 
     internal static void Forward(ref ContrastBatch batch, int worker, int slot)
@@ -41,7 +86,9 @@ internal static unsafe class ContrastTiles<T, TEpilogue> where T : struct, ISimd
                 if (batch.SlotOf(before, work) == slot)
                 {
                     if (batch.IsFixedShift) ForwardTile(ref batch, slot, i, j);
-                    else ContrastOnlineTiles<T, TEpilogue>.ForwardTile(ref batch, slot, i, j);
+                    else if (T.Width == 16) ContrastOnlineTiles<T, D512, TEpilogue>.ForwardTile(ref batch, slot, i, j);
+                    else if (T.Width == 8) ContrastOnlineTiles<T, D256, TEpilogue>.ForwardTile(ref batch, slot, i, j);
+                    else ContrastOnlineTiles<T, D128, TEpilogue>.ForwardTile(ref batch, slot, i, j);
                 }
                 before += work;
             }
@@ -50,7 +97,7 @@ internal static unsafe class ContrastTiles<T, TEpilogue> where T : struct, ISimd
         {
             int padded = side.Rows.PaddedRows;
             new Span<double>(side.Sums + (long)slot * padded, padded).Clear();
-            new Span<float>(side.Maxima + (long)slot * padded, padded).Fill(float.NegativeInfinity);
+            new Span<double>(side.Maxima + (long)slot * padded, padded).Fill(double.NegativeInfinity);
             if (TEpilogue.Supervised) new Span<double>(side.PositiveSums + (long)slot * padded, padded).Clear();
         }
     }
@@ -72,8 +119,8 @@ internal static unsafe class ContrastTiles<T, TEpilogue> where T : struct, ISimd
         float* scratch = ContrastScratch.Of(ref batch, slot), e = ContrastScratch.Micro(ref batch, scratch), p = e + ContrastScratch.MicroFloats;
         float* rowSums = ContrastScratch.RowSums(ref batch, scratch), rowPositives = rowSums + rows * width;
         float* columnSums = ContrastScratch.ColumnSums(ref batch, scratch, width), columnPositives = columnSums + WeightRow;
-        Tile tile = SimilarityTile(ref batch, scratch, panel);
-        tile.Out0 = e;
+        Tile tile = SimilarityTile(ref batch, scratch);
+        T one = T.Create(1);
         (T scale, T offset) = Logit(ref batch);
         bool diagonal = batch.IsSquare && blockI == blockJ;
         new Span<float>(rowSums, (TEpilogue.Supervised ? 2 : 1) * rows * width).Clear();
@@ -98,7 +145,7 @@ internal static unsafe class ContrastTiles<T, TEpilogue> where T : struct, ISimd
                 }
                 count = Tile.NextRows(panel - row % panel, Tile.MaxRows<T>());
                 tile.A0 = batch.Left.Z + batch.Left.Rows.RowPanel(row) + row % panel;
-                tile.Run<T>(count, panel);
+                Similarities(ref tile, e, panel, p, count, panel, batch.Left.Rows.Dim);
                 bool special = batch.IsSpecial(row, count, column);
                 if (special) Special(ref batch, e, p, row, count, column, scale, offset);
                 for (int r = 0; r < count; r++)
@@ -113,8 +160,8 @@ internal static unsafe class ContrastTiles<T, TEpilogue> where T : struct, ISimd
                         T label = TEpilogue.Masked || TEpilogue.Supervised ? T.Create(((float*)batch.Left.Labels)[row + r]) : T.Zero;
                         if (TEpilogue.Supervised)
                         {
-                            pa = T.SelectSameBits(T.Load(labels), label, a, T.Zero);
-                            pb = T.SelectSameBits(T.Load(labels + width), label, b, T.Zero);
+                            pa = T.SelectSameBits(T.Load(labels), label, T.Sub(a, one), T.Zero);
+                            pb = T.SelectSameBits(T.Load(labels + width), label, T.Sub(b, one), T.Zero);
                         }
                         (a, b) = (Value(a, scale, offset), Value(b, scale, offset));
                         if (TEpilogue.Masked)
@@ -154,7 +201,7 @@ internal static unsafe class ContrastTiles<T, TEpilogue> where T : struct, ISimd
 
     /// <summary>
     /// Turns similarities of a part with pairs or padding into what is summed: keeps the positives' similarities, and
-    /// leaves nothing of self, partner and padding. SupCon's positives go to <paramref name="p"/>.
+    /// leaves nothing of self, partner and padding. SupCon's positives, s − 1, go to <paramref name="p"/>.
     /// </summary>
     private static void Special(ref ContrastBatch batch, float* e, float* p, int row, int rows, int column, T scale, T offset)
     {
@@ -169,7 +216,7 @@ internal static unsafe class ContrastTiles<T, TEpilogue> where T : struct, ISimd
             for (int c = 0; c < panel; c++)
             {
                 bool sameLabel = (TEpilogue.Masked || TEpilogue.Supervised) && batch.Left.Labels[row + r] == batch.Right.Labels[column + c];
-                if (TEpilogue.Supervised) p[c] = sameLabel && c != self && c < real ? raw[c] : 0;
+                if (TEpilogue.Supervised) p[c] = sameLabel && c != self && c < real ? raw[c] - 1 : 0;
                 if (c >= real || c == self || row + r >= batch.Left.Rows.Count) e[c] = 0;
                 else if (c == positive)
                 {
@@ -195,7 +242,9 @@ internal static unsafe class ContrastTiles<T, TEpilogue> where T : struct, ISimd
                 if (batch.SlotOf(before, work) == slot)
                 {
                     if (batch.IsFixedShift) Weights(ref batch, weights, i, j);
-                    else ContrastOnlineTiles<T, TEpilogue>.Weights(ref batch, weights, i, j);
+                    else if (T.Width == 16) ContrastOnlineTiles<T, D512, TEpilogue>.Weights(ref batch, weights, i, j);
+                    else if (T.Width == 8) ContrastOnlineTiles<T, D256, TEpilogue>.Weights(ref batch, weights, i, j);
+                    else ContrastOnlineTiles<T, D128, TEpilogue>.Weights(ref batch, weights, i, j);
                     if (TEpilogue.Sigmoid && batch.WantsBias) batch.WeightSums[slot] += Sum(weights, batch.Left.BlockRows(i), batch.Right.BlockRows(j));
                     if (batch.WantsLeft) Accumulate(ref batch, slot, weights, batch.Left, i, batch.Right, j, transposed: false);
                     if (batch.IsSquare ? batch.WantsLeft && i != j : batch.WantsRight)
@@ -229,7 +278,8 @@ internal static unsafe class ContrastTiles<T, TEpilogue> where T : struct, ISimd
     {
         int width = T.Width, panel = 2 * T.Width;
         int row0 = blockI * batch.Left.Block, rows = batch.Left.BlockRows(blockI), column0 = blockJ * batch.Right.Block, columns = batch.Right.BlockRows(blockJ);
-        Tile tile = SimilarityTile(ref batch, weights, WeightRow);
+        float* part = ContrastScratch.Micro(ref batch, weights);
+        Tile tile = SimilarityTile(ref batch, weights);
         (T scale, T offset) = Logit(ref batch);
         bool diagonal = batch.IsSquare && blockI == blockJ;
         for (int column = column0; column < column0 + columns; column += panel)
@@ -241,9 +291,9 @@ internal static unsafe class ContrastTiles<T, TEpilogue> where T : struct, ISimd
             for (int row = row0, count; row < end; row += count)
             {
                 count = Tile.NextRows(panel - row % panel, Tile.MaxRows<T>());
-                float* w = tile.Out0 = weights + (row - row0) * WeightRow + column - column0;
+                float* w = weights + (row - row0) * WeightRow + column - column0;
                 tile.A0 = batch.Left.Z + batch.Left.Rows.RowPanel(row) + row % panel;
-                tile.Run<T>(count, panel);
+                Similarities(ref tile, w, WeightRow, part, count, panel, batch.Left.Rows.Dim);
                 bool special = batch.IsSpecial(row, count, column);
                 if (special && TEpilogue.Sigmoid) KeepPositives(ref batch, w, row, count, column);
                 for (int r = 0; r < count; r++)
@@ -312,7 +362,7 @@ internal static unsafe class ContrastTiles<T, TEpilogue> where T : struct, ISimd
             if (self >= 0 && self < panel) w[self] = 0;
             if (positive < 0 || positive >= panel || positive >= real) continue;
             w[positive] = TEpilogue.Sigmoid
-                ? -batch.Left.PositiveWeight[row + r] * (float)ContrastMath.Sigmoid(-(batch.Left.Shift[row + r] / (double)batch.Temperature + batch.Bias))
+                ? -batch.Left.PositiveWeight[row + r] * (float)ContrastMath.Sigmoid(-(batch.Left.Shift[row + r] / batch.Temperature + batch.Bias))
                 : -(batch.Left.PositiveWeight[row + r] + batch.Right.PositiveWeight[column + positive]);
         }
     }
