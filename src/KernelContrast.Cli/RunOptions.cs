@@ -45,6 +45,8 @@ internal sealed class RunOptions
         Bind(New("--momentum", "Of SGD and LARS", 0.9), (c, v) => c.Momentum = v);
         Bind(Named("--lars-momentum", "Whether LARS keeps the learning rate inside its momentum, as SimCLR's code, or outside, as MoCo v3's", "inside", ["inside", "outside"]),
             (c, v) => c.LarsMomentum = v == "inside" ? LarsMomentum.RateInside : LarsMomentum.RateOutside);
+        Bind(New("--ema", "Also keep an average of the encoder over the steps, which evaluate, embed and plot then use: share of it that stays at each step, as 0.999. 0: none", 0.0),
+            (c, v) => c.EmaDecay = v);
         Bind(New("--seed", "Of weights, order and views", 0UL), (c, v) => c.Seed = v);
         Bind(New("--checkpoint-steps", "Steps between checkpoints within an epoch; 0: only at its end", 0), (c, v) => c.CheckpointEverySteps = v);
     }

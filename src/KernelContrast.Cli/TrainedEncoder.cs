@@ -14,15 +14,19 @@ internal sealed class TrainedEncoder : IDisposable
     private readonly ResNet _encoder;
     private readonly ViewRecipe _recipe;
 
-    private TrainedEncoder(Checkpoint checkpoint, Device device)
+    private TrainedEncoder(Checkpoint checkpoint, Device device, bool last)
     {
         (Checkpoint, _device) = (checkpoint, device);
-        _encoder = checkpoint.LoadEncoder(device);
+        IsAverage = checkpoint.HasAverage && !last;
+        _encoder = checkpoint.LoadEncoder(device, last);
         // Size and normalisation as the first view has them; what is random in it is left out.
         _recipe = checkpoint.Config.Views().First;
     }
 
     internal Checkpoint Checkpoint { get; }
+
+    /// <summary>Whether it is the average over the run's steps.</summary>
+    internal bool IsAverage { get; }
 
     /// <summary>The argument that says which.</summary>
     internal static Argument<string?> Argument(bool required = true)
@@ -42,8 +46,11 @@ internal sealed class TrainedEncoder : IDisposable
         return run;
     }
 
+    /// <summary>The option for the encoder of the last step where a run keeps an average.</summary>
+    internal static Option<bool> LastOption() => new("--no-ema") { Description = "Of a run with --ema, take the encoder as the last step left it, not its average over the steps" };
+
     /// <exception cref="IOException">There is no checkpoint, or it is damaged.</exception>
-    internal static TrainedEncoder Open(string path, Device device) => UserError.Check(() => new TrainedEncoder(Checkpoint.Open(path), device));
+    internal static TrainedEncoder Open(string path, Device device, bool last) => UserError.Check(() => new TrainedEncoder(Checkpoint.Open(path), device, last));
 
     /// <summary>What the encoder makes of the images.</summary>
     internal FeatureMatrix Features(IImageDataset data) => Embed(_encoder, data);

@@ -83,6 +83,49 @@ internal sealed class TrainedEncoderTests
         Assert.That(NpyFile.Read(npy).Shape[0], Is.EqualTo(TrainImages));
     }
 
+    /// <summary>Everything that reads a run takes its averaged encoder where there is one, and the last step's when asked.</summary>
+    [Test]
+    public void A_run_with_an_average_is_read_by_its_average()
+    {
+        string run = _folder["averaged"], average = _folder["a.npy"], last = _folder["z.npy"];
+        Tool trained = Tool.Run("pretrain", "--data", _data, "--preset", "digits", "--widths", "4", "8", $"{Features}", "--head-outputs", "8", "--epochs", "2", "--batch-size", "40",
+            "--lr", "0.02", "--ema", "0.9", "--out", run);
+        Assert.That(trained.ExitCode, Is.Zero, trained.Error);
+        Assert.That(Checkpoint.Open(run).Config.EmaDecay, Is.EqualTo(0.9));
+        Assert.That(Tool.Run("embed", run, "--data", _data, "--out", average).ExitCode, Is.Zero);
+        Assert.That(Tool.Run("embed", run, "--data", _data, "--out", last, "--no-ema").ExitCode, Is.Zero);
+        Assert.That(NpyFile.Read(average).ToSingles(), Is.EqualTo(Own(last: false)).Within(1e-4));
+        Assert.That(NpyFile.Read(last).ToSingles(), Is.EqualTo(Own(last: true)).Within(1e-4));
+        Assert.That(NpyFile.Read(last).ToSingles(), Is.Not.EqualTo(NpyFile.Read(average).ToSingles()).Within(1e-3));
+
+        Assert.That(Evaluate("--json"), Does.Contain("\"averaged\":true"));
+        Assert.That(Evaluate("--json", "--no-ema"), Does.Contain("\"averaged\":false"));
+        Assert.That(Evaluate(), Does.Contain("learned, averaged"));
+        Assert.That(Evaluate("--no-ema"), Does.Contain("learned").And.Not.Contain("averaged"));
+        Assert.That(Tool.Run("plot", run, "--data", _data, "--method", "pca", "--no-ema", "--out", _folder["last.png"]).ExitCode, Is.Zero);
+        Assert.That(Tool.Run("plot", run, "--data", _data, "--method", "pca", "--out", _folder["averaged.png"]).ExitCode, Is.Zero);
+        Assert.That(File.ReadAllBytes(_folder["last.png"]), Is.Not.EqualTo(File.ReadAllBytes(_folder["averaged.png"])));
+        // of a run without one there is only the last
+        Assert.That(Tool.Run("embed", _run, "--data", _data, "--out", last, "--no-ema").ExitCode, Is.Zero);
+
+        Tool.Refuses(["pretrain", "--data", _data, "--resume", run, "--ema", "0.99"], "--ema differs");
+        Tool.Refuses(["pretrain", "--data", _data, "--ema", "1", "--out", _folder["x"]], "averaged encoder", "not 1");
+        Tool.Refuses(["plot", "--embeddings", average, "--no-ema"], "--no-ema belong to a run");
+
+        string Evaluate(params string[] more)
+        {
+            Tool tool = Tool.Run(["evaluate", run, "--data", _data, "--no-baselines", "--labels-per-class", "3", "--draws", "2", .. more]);
+            Assert.That(tool.ExitCode, Is.Zero, tool.Error);
+            return tool.Output;
+        }
+
+        float[] Own(bool last)
+        {
+            using ResNet encoder = Checkpoint.Open(run).LoadEncoder(last: last);
+            return Evaluation.Embedder.Embed(encoder, Dataset.Open(_data, Split.Test), batchSize: 7).Values;
+        }
+    }
+
     [TestCase("tsne")]
     [TestCase("pca")]
     public void Plot_draws_a_run_beside_its_beginning_or_a_file(string method)

@@ -123,6 +123,14 @@ internal sealed class MultiTensorTests
         Assert.That(byol.Decay, Is.EqualTo(0.95).Within(1e-12));
         using var moco = new Ema(target, source, decay: 0.999) { Steps = 1000 };
         Assert.That(moco.Decay, Is.EqualTo(0.999));
+        using var forgetful = new Ema(target, source, decay: 0.5, forgetsStart: true);
+        Array.Resize(ref decays, 10);
+        for (int k = 0; k < decays.Length; k++)
+        {
+            decays[k] = forgetful.Decay;
+            forgetful.Update();
+        }
+        Assert.That(decays, Is.EqualTo(new[] { 1 / 10.0, 2 / 11.0, 3 / 12.0, 4 / 13.0, 5 / 14.0, 6 / 15.0, 7 / 16.0, 8 / 17.0, 0.5, 0.5 }).Within(1e-12));
         Assert.That(() => new Ema(target, other), Throws.ArgumentException.With.Message.Contains("same architecture"));
         Assert.That(() => new Ema(target, source, decay: 1.5), Throws.InstanceOf<ArgumentOutOfRangeException>());
         Assert.That(() => new Ema(target, source, totalSteps: -1), Throws.InstanceOf<ArgumentOutOfRangeException>());

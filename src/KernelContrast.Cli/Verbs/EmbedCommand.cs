@@ -18,9 +18,10 @@ internal static class EmbedCommand
             DefaultValueFactory = _ => "embeddings.safetensors",
         };
         var labels = new Option<string?>("--labels") { Description = "Write the classes to this .npy too (int32 [images], -1 for none)", HelpName = "FILE" };
+        var last = TrainedEncoder.LastOption();
         var device = new DeviceOptions();
         var verb = new VerbCommand("embed", "Write what an encoder makes of images, in the data set's order.",
-            "kernelcontrast embed runs/digits --data data/mnist --split test --out digits.npy --labels digit-labels.npy") { run, output, labels };
+            "kernelcontrast embed runs/digits --data data/mnist --split test --out digits.npy --labels digit-labels.npy") { run, output, labels, last };
         data.AddTo(verb, split: "test, or all where there is no such part");
         device.AddTo(verb);
         verb.Outputs = [output, labels];
@@ -30,7 +31,7 @@ internal static class EmbedCommand
             bool npy = OutputFile.Check(path, "--out", ".npy", ".safetensors") == ".npy";
             string? labelsPath = parsed.GetValue(labels);
             if (labelsPath is not null) OutputFile.Check(labelsPath, "--labels", ".npy");
-            using TrainedEncoder encoder = TrainedEncoder.Open(parsed.GetValue(run)!, device.Open(parsed));
+            using TrainedEncoder encoder = TrainedEncoder.Open(parsed.GetValue(run)!, device.Open(parsed), parsed.GetValue(last));
             IImageDataset images = data.OpenTestOrAll(parsed);
             FeatureMatrix features = encoder.Features(images);
             if (npy) NpyFile.Write(path, features.Values, new Shape(features.Rows, features.Dim));

@@ -3,7 +3,6 @@ using System.Globalization;
 using System.Text.Json;
 using KernelContrast.Datasets;
 using KernelContrast.Evaluation;
-using KernelContrast.Training;
 
 namespace KernelContrast.Cli.Verbs;
 
@@ -27,12 +26,13 @@ internal static class EvaluateCommand
         var draws = new Option<int>("--draws") { Description = "How often those few are drawn; the mean counts", HelpName = "N", DefaultValueFactory = _ => 5 };
         var seed = new Option<ulong>("--seed") { Description = "Of the draws", HelpName = "N" };
         var only = new Option<bool>("--no-baselines") { Description = "Leave out raw pixels and the untrained encoder" };
+        var last = TrainedEncoder.LastOption();
         var json = new Option<bool>("--json") { Description = "Print one JSON object, accuracies in per cent" };
         var device = new DeviceOptions();
         var verb = new VerbCommand("evaluate",
             "Measure frozen features on labelled images: weighted kNN, a linear probe, and a linear probe with few labels; beside raw pixels and the untrained encoder.",
             "kernelcontrast evaluate runs/digits --data data/mnist", "kernelcontrast evaluate artifacts/demo --data data/mnist --moved 1 --json")
-        { run, k, temperature, perClass, draws, seed, only, json };
+        { run, k, temperature, perClass, draws, seed, only, last, json };
         data.AddTo(verb);
         device.AddTo(verb);
         verb.SetAction(parsed =>
@@ -46,10 +46,10 @@ internal static class EvaluateCommand
                 Seed = parsed.GetValue(seed),
             };
             Device on = device.Open(parsed);
-            using TrainedEncoder encoder = TrainedEncoder.Open(parsed.GetValue(run)!, on);
+            using TrainedEncoder encoder = TrainedEncoder.Open(parsed.GetValue(run)!, on, parsed.GetValue(last));
             (IImageDataset train, IImageDataset test) = data.OpenBoth(parsed, encoder.CheckFits);
             List<Row> rows = [.. Measure(encoder, train, test, protocol, baselines: !parsed.GetValue(only))];
-            if (parsed.GetValue(json)) Terminal.Line(Json(encoder.Checkpoint, on, train, test, protocol, rows));
+            if (parsed.GetValue(json)) Terminal.Line(Json(encoder, on, train, test, protocol, rows));
             else Print(train, test, protocol, rows);
             return 0;
         });
@@ -60,7 +60,7 @@ internal static class EvaluateCommand
     {
         int[] trainLabels = train.Labels(), testLabels = test.Labels();
         // The encoder itself first: what is wrong with it is said before the others take their time.
-        Row learned = Score("learned", "learned", encoder.Features);
+        Row learned = Score("learned", encoder.IsAverage ? "learned, averaged" : "learned", encoder.Features);
         if (baselines)
         {
             yield return Score("raw", "raw pixels", encoder.Pixels);
@@ -83,11 +83,12 @@ internal static class EvaluateCommand
 
     private static string Percent(double share) => (100 * share).ToString("F1", CultureInfo.InvariantCulture);
 
-    private static string Json(Checkpoint checkpoint, Device device, IImageDataset train, IImageDataset test, EvaluationProtocol protocol, IReadOnlyList<Row> rows) =>
+    private static string Json(TrainedEncoder encoder, Device device, IImageDataset train, IImageDataset test, EvaluationProtocol protocol, IReadOnlyList<Row> rows) =>
         JsonLine.Of(json =>
         {
-            json.WriteString("checkpoint", checkpoint.Path);
-            json.WriteNumber("epoch", checkpoint.Epoch);
+            json.WriteString("checkpoint", encoder.Checkpoint.Path);
+            json.WriteNumber("epoch", encoder.Checkpoint.Epoch);
+            json.WriteBoolean("averaged", encoder.IsAverage);
             json.WriteString("device", device.Name);
             json.WriteNumber("trainImages", train.Count);
             json.WriteNumber("testImages", test.Count);

@@ -27,11 +27,12 @@ internal static class PlotCommand
         var perplexity = new Option<double?>("--perplexity") { Description = "t-SNE's number of neighbours; 30 when not given, or what few points allow", HelpName = "P" };
         var seed = new Option<ulong>("--seed") { Description = "Which images", HelpName = "N" };
         var compare = new Option<bool>("--compare") { Description = "Put the untrained encoder beside it" };
+        var last = TrainedEncoder.LastOption();
         var output = new Option<string>("--out") { Description = "The PNG to write", HelpName = "FILE", DefaultValueFactory = _ => "space.png" };
         var device = new DeviceOptions();
         var verb = new VerbCommand("plot", "Draw features as points in the plane, coloured by class.",
             "kernelcontrast plot runs/digits --data data/mnist --compare --out space.png", "kernelcontrast plot --embeddings digits.npy --labels digit-labels.npy --method pca")
-        { run, embeddings, labels, method, count, perplexity, seed, compare, output };
+        { run, embeddings, labels, method, count, perplexity, seed, compare, last, output };
         data.AddTo(verb, split: "test, or all where there is no such part");
         device.AddTo(verb);
         verb.Outputs = [output];
@@ -44,12 +45,12 @@ internal static class PlotCommand
             Device on = device.Open(parsed);
             bool fromFile = parsed.GetValue(embeddings) is not null;
             if (fromFile == parsed.GetValue(run) is not null) throw new UserError("Give either a run and --data, or --embeddings.");
-            if (fromFile && (data.Given(parsed) || parsed.GetValue(compare))) throw new UserError("--data and --compare belong to a run, not to --embeddings.");
+            if (fromFile && (data.Given(parsed) || parsed.GetValue(compare) || parsed.GetValue(last))) throw new UserError("--data, --compare and --no-ema belong to a run, not to --embeddings.");
             if (!fromFile && parsed.GetValue(labels) is not null) throw new UserError("--labels belongs to --embeddings; images bring their classes with them.");
             int[] Chosen(int rows) => Choose(rows, wanted, parsed.GetValue(seed));
             Points points = fromFile
                 ? FromFile(EmbeddingsFile.Read(parsed.GetValue(embeddings)!).CheckedFor(finite: true), parsed.GetValue(labels), Chosen)
-                : FromRun(parsed.GetValue(run)!, on, data.OpenTestOrAll(parsed), parsed.GetValue(compare), Chosen);
+                : FromRun(parsed.GetValue(run)!, on, data.OpenTestOrAll(parsed), parsed.GetValue(compare), parsed.GetValue(last), Chosen);
             bool tsne = parsed.GetValue(method) == "tsne";
             SpacePanel[] panels = [.. points.Panels.Select(p => tsne ? Tsne(p, parsed.GetValue(perplexity)) : Pca(p))];
             SpacePlot.Save(path, panels, points.Labels, points.ClassNames);
@@ -59,9 +60,9 @@ internal static class PlotCommand
         return verb;
     }
 
-    private static Points FromRun(string run, Device device, IImageDataset images, bool compare, Func<int, int[]> choose)
+    private static Points FromRun(string run, Device device, IImageDataset images, bool compare, bool last, Func<int, int[]> choose)
     {
-        using TrainedEncoder encoder = TrainedEncoder.Open(run, device);
+        using TrainedEncoder encoder = TrainedEncoder.Open(run, device, last);
         IImageDataset some = images.Subset(choose(images.Count));
         List<(string, FeatureMatrix)> panels = compare
             ? [("Before training", encoder.UntrainedFeatures(some)), ($"After {encoder.Checkpoint.Epoch} epochs", encoder.Features(some))]

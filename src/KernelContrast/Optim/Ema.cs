@@ -9,8 +9,9 @@ namespace KernelContrast.Optim;
 /// <remarks>
 /// He, Fan, Wu, Xie, Girshick: "Momentum contrast for unsupervised visual representation learning", CVPR 2020 (decay 0.999
 /// throughout). Grill et al.: "Bootstrap your own latent", NeurIPS 2020, section 3.2: from 0.996 up to 1 by a cosine,
-/// which a number of total steps asks for. Batch norm's running statistics are no parameters: a target gathers its own,
-/// as in both papers' code.
+/// which a number of total steps asks for. Batch norm's running statistics are no parameters: a target that embeds in
+/// training gathers its own, as in both papers' code; for one that does not, give all tensors of both
+/// (<see cref="Module.NamedTensors"/>).
 /// </remarks>
 /// <example><code>
 /// using var ema = new Ema(target, encoder, decay: 0.996, totalSteps: steps);
@@ -23,18 +24,24 @@ public sealed class Ema : IDisposable
 {
     private readonly TensorGroup _group = new();
     private readonly long _totalSteps;
+    private readonly bool _forgets;
 
     /// <summary>An average of one module's parameters in another of the same architecture. Changes nothing yet.</summary>
     /// <param name="target">What follows.</param>
     /// <param name="source">What is followed.</param>
     /// <param name="decay">Share of the target that stays at each update, in [0, 1].</param>
     /// <param name="totalSteps">0: the decay stays as it is (MoCo). Else it grows to 1 over so many updates (BYOL).</param>
+    /// <param name="forgetsStart">
+    /// Whether the decay of update k (0 at first) is at most (1 + k)/(10 + k): an average that starts from random weights then soon
+    /// forgets them, and a short run has a useful one. TensorFlow's <c>num_updates</c> does the same.
+    /// </param>
     /// <exception cref="ArgumentException">The parameters do not correspond, or are not on one device; a number is out of its range.</exception>
-    public Ema(Module target, Module source, double decay = 0.996, long totalSteps = 0)
-        : this([.. target.NamedParameters()], [.. source.NamedParameters()], decay, totalSteps) { }
+    public Ema(Module target, Module source, double decay = 0.996, long totalSteps = 0, bool forgetsStart = false)
+        : this([.. target.NamedParameters()], [.. source.NamedParameters()], decay, totalSteps, forgetsStart) { }
 
     /// <summary>As above, of any tensors, paired by their place in the lists; names must be equal.</summary>
-    public Ema(IReadOnlyList<(string Name, Tensor Tensor)> targets, IReadOnlyList<(string Name, Tensor Tensor)> sources, double decay = 0.996, long totalSteps = 0)
+    public Ema(IReadOnlyList<(string Name, Tensor Tensor)> targets, IReadOnlyList<(string Name, Tensor Tensor)> sources, double decay = 0.996, long totalSteps = 0,
+        bool forgetsStart = false)
     {
         if (!(decay is >= 0 and <= 1)) throw new ArgumentOutOfRangeException(nameof(decay), decay, "A decay is from 0 to 1.");
         ArgumentOutOfRangeException.ThrowIfNegative(totalSteps);
@@ -46,15 +53,24 @@ public sealed class Ema : IDisposable
                 throw new ArgumentException($"A target follows a source of the same architecture, but parameter {i} is '{targets[i].Name}' {targets[i].Tensor.Shape} in one and '{sources[i].Name}' {sources[i].Tensor.Shape} in the other.");
             _group.Add(new(targets[i].Tensor, sources[i].Tensor));
         }
-        (BaseDecay, _totalSteps) = (decay, totalSteps);
+        (BaseDecay, _totalSteps, _forgets) = (decay, totalSteps, forgetsStart);
     }
 
     /// <summary>The decay of the first update.</summary>
     public double BaseDecay { get; }
 
-    /// <summary>The decay of the next update: 1 − (1 − base)·(cos(π·k/K) + 1)/2 after k of K updates, or the base itself.</summary>
-    public double Decay => _totalSteps == 0 ? BaseDecay
-        : 1 - (1 - BaseDecay) * (Math.Cos(Math.PI * Math.Min(Steps, _totalSteps) / _totalSteps) + 1) / 2;
+    /// <summary>
+    /// The decay of the next update: 1 − (1 − base)·(cos(π·k/K) + 1)/2 after k of K updates, or the base itself; at most
+    /// (1 + k)/(10 + k) where the start is to be forgotten.
+    /// </summary>
+    public double Decay
+    {
+        get
+        {
+            double decay = _totalSteps == 0 ? BaseDecay : 1 - (1 - BaseDecay) * (Math.Cos(Math.PI * Math.Min(Steps, _totalSteps) / _totalSteps) + 1) / 2;
+            return _forgets ? Math.Min(decay, (1.0 + Steps) / (10.0 + Steps)) : decay;
+        }
+    }
 
     /// <summary>Updates done. To be saved with a run, and set again when it goes on.</summary>
     /// <exception cref="ArgumentOutOfRangeException">The value is negative.</exception>

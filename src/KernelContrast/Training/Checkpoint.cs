@@ -7,8 +7,8 @@ using KernelContrast.Nn;
 namespace KernelContrast.Training;
 
 /// <summary>
-/// A saved run: one safetensors file that holds encoder, head, optimizer and, in its metadata, configuration and
-/// position. One file is replaced in one rename, so a run killed at any moment has a whole checkpoint: the last, or the
+/// A saved run: one safetensors file that holds encoder, head, optimizer, the encoder's average if there is one
+/// and, in its metadata, configuration and position. One file is replaced in one rename, so a run killed at any moment has a whole checkpoint: the last, or the
 /// one before. A readable copy of the metadata lies beside it as JSON; nothing reads it.
 /// </summary>
 public sealed class Checkpoint
@@ -18,7 +18,7 @@ public sealed class Checkpoint
 
     private const string MetadataKey = "kernelcontrast";
     private const string Format = "simclr/1";
-    internal const string EncoderPrefix = "encoder.", HeadPrefix = "head.", OptimizerPrefix = "optimizer.";
+    internal const string EncoderPrefix = "encoder.", HeadPrefix = "head.", AveragePrefix = "ema.", OptimizerPrefix = "optimizer.";
 
     private readonly RunState _state;
 
@@ -48,6 +48,9 @@ public sealed class Checkpoint
     /// 0 when it ran on another device, or was saved by a version that did not keep this.
     /// </summary>
     public int Threads => _state.Threads;
+
+    /// <summary>Whether the run keeps an average of its encoder over the steps (<see cref="SimClrConfig.EmaDecay"/>).</summary>
+    public bool HasAverage => Config.EmaDecay > 0;
 
     /// <summary>SHA-256 of weights, running statistics and optimizer state, in hexadecimal: equal for equal bits.</summary>
     public string WeightsHash => _state.WeightsHash;
@@ -94,14 +97,19 @@ public sealed class Checkpoint
             throw new DataFormatException(Path, 0, "expected tensors with the checksum in the metadata: the file was damaged after it was written.");
     }
 
-    /// <summary>The encoder with the saved weights, in evaluation mode.</summary>
+    /// <summary>
+    /// The encoder with the saved weights, in evaluation mode. Where the run keeps an average of it over the steps
+    /// (<see cref="HasAverage"/>), this is the average, its running statistics included.
+    /// </summary>
+    /// <param name="device">Where it is wanted; the CPU when null.</param>
+    /// <param name="last">Whether the encoder as the last step left it is wanted in any case, in place of the average.</param>
     /// <exception cref="DataFormatException">The file is damaged.</exception>
     /// <exception cref="ArgumentException">Its tensors do not fit the saved configuration; they are listed.</exception>
-    public ResNet LoadEncoder(Device? device = null)
+    public ResNet LoadEncoder(Device? device = null, bool last = false)
     {
         Verify();
         ResNet encoder = Config.MakeEncoder();
-        StateDict.Load(encoder, Path, prefix: EncoderPrefix);
+        StateDict.Load(encoder, Path, prefix: HasAverage && !last ? AveragePrefix : EncoderPrefix);
         return (device is null ? encoder : encoder.To(device)).Eval();
     }
 

@@ -92,6 +92,13 @@ public sealed record SimClrConfig
     public LarsMomentum LarsMomentum { get; set; }
 
     /// <summary>
+    /// Above 0: beside the encoder an average of it over the steps is kept, of which this share stays at each step (0.999, say; the
+    /// first ones less, see <see cref="Ema"/>'s forgetsStart), and <see cref="Checkpoint.LoadEncoder"/> gives the average. 0: none.
+    /// Changes nothing of the training.
+    /// </summary>
+    public double EmaDecay { get; set; }
+
+    /// <summary>
     /// In which numbers the networks' products are formed while training (<see cref="Autocast"/>); weights, the loss and the
     /// optimizer are float32 in every case.
     /// </summary>
@@ -148,6 +155,7 @@ public sealed record SimClrConfig
         That(WarmupEpochs >= 0 && WarmupEpochs <= Epochs, $"The warm-up lasts 0 to all {Epochs} epochs, not {WarmupEpochs}.");
         That(WeightDecay is null || (WeightDecay >= 0 && double.IsFinite(WeightDecay.Value)), $"The weight decay is at least 0, not {WeightDecay}.");
         That(Momentum is >= 0 and < 1, $"The momentum is at least 0 and less than 1, not {Momentum}.");
+        That(EmaDecay is >= 0 and < 1, $"The decay of the averaged encoder is at least 0 (no average) and less than 1, not {EmaDecay}.");
         That(CheckpointEverySteps >= 0, $"The steps between checkpoints are at least 0, not {CheckpointEverySteps}.");
         That(LogEverySteps >= 0 && HealthImages >= 0, "Steps between lines, and images for the health monitors are at least 0.");
 

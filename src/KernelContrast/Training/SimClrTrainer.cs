@@ -32,6 +32,7 @@ public sealed class SimClrTrainer : IDisposable
     private readonly BatchLoader _loader;
     private readonly Pipeline _pipeline, _healthPipeline;
     private readonly Optimizer _optimizer;
+    private readonly Ema? _ema;
     private readonly Schedule _schedule;
     private readonly RunWatch _watch;
     private readonly ImageBatch? _chunk;
@@ -60,6 +61,12 @@ public sealed class SimClrTrainer : IDisposable
         Encoder = config.MakeEncoder().To(device);
         Head = config.MakeHead().To(device);
         _optimizer = config.MakeOptimizer([.. Prefixed(Encoder.NamedParameters(), Checkpoint.EncoderPrefix), .. Prefixed(Head.NamedParameters(), Checkpoint.HeadPrefix)]);
+        if (config.EmaDecay > 0)
+        {
+            Average = config.MakeEncoder().To(device).Freeze().Eval(); // the weights that the encoder starts from
+            // running statistics too: the average embeds nothing while it is trained, so it gathers none
+            _ema = new Ema(Average.NamedTensors(), Encoder.NamedTensors(), config.EmaDecay, forgetsStart: true) { Steps = step };
+        }
         _schedule = config.MakeSchedule(StepsPerEpoch);
         _watch = new RunWatch(config, (long)(config.WarmupEpochs * StepsPerEpoch));
     }
@@ -147,6 +154,9 @@ public sealed class SimClrTrainer : IDisposable
 
     /// <summary>What is wanted in the end.</summary>
     public ResNet Encoder { get; }
+
+    /// <summary>The average of <see cref="Encoder"/> over the steps, weights and running statistics; null when none is kept.</summary>
+    public ResNet? Average { get; }
 
     /// <summary>What is thrown away in the end.</summary>
     public Sequential Head { get; }
@@ -241,6 +251,8 @@ public sealed class SimClrTrainer : IDisposable
         _losses.Dispose();
         _images?.Dispose();
         _optimizer.Dispose();
+        _ema?.Dispose();
+        Average?.Dispose();
         Encoder.Dispose();
         Head.Dispose();
     }
@@ -261,6 +273,7 @@ public sealed class SimClrTrainer : IDisposable
             cache?.Backward();
             _optimizer.LearningRate = _schedule.At(Step);
             _optimizer.Step();
+            _ema?.Update();
             _losses.Add(scope.Keep(loss.Detach()));
         }
         Step++;
@@ -374,6 +387,7 @@ public sealed class SimClrTrainer : IDisposable
             throw new ArgumentException($"The run in {Directory} had {state.StepsPerEpoch} steps per epoch, but these data give {StepsPerEpoch}.");
         StateDict.Load(Encoder, checkpoint.Path, prefix: Checkpoint.EncoderPrefix);
         StateDict.Load(Head, checkpoint.Path, prefix: Checkpoint.HeadPrefix);
+        if (Average is not null) StateDict.Load(Average, checkpoint.Path, prefix: Checkpoint.AveragePrefix);
         Dictionary<string, Tensor> saved = checkpoint.Read(Checkpoint.OptimizerPrefix);
         try { _optimizer.LoadState(saved, state.OptimizerSteps); }
         finally { foreach (Tensor tensor in saved.Values) tensor.Dispose(); }
@@ -388,6 +402,7 @@ public sealed class SimClrTrainer : IDisposable
         .. Prefixed(Encoder.NamedTensors(), Checkpoint.EncoderPrefix),
         .. Prefixed(Head.NamedTensors(), Checkpoint.HeadPrefix),
         .. Prefixed(_optimizer.State, Checkpoint.OptimizerPrefix),
+        .. Prefixed(Average?.NamedTensors() ?? [], Checkpoint.AveragePrefix),
     ];
 
     private static IEnumerable<(string Name, Tensor Tensor)> Prefixed(IEnumerable<(string Name, Tensor Tensor)> tensors, string prefix) =>
