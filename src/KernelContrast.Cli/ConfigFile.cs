@@ -39,7 +39,7 @@ internal static class ConfigFile
         string? resumed = verb.Resumed?.Invoke(parsed);
         if (parsed.GetResult(Option) is { Tokens: [var token] })
         {
-            if (!File.Exists(token.Value)) throw new UserError($"{token.Value}: there is no such file. --config expects a JSON file of options.");
+            InputFile.Check(token.Value, Option.Name, "a JSON file of options");
             // a resumed run goes on where it is, wherever it was begun
             Add(token.Value, (json, path) => Arguments(path, json, verb, parsed, key => resumed is null || key != OutKey));
         }

@@ -12,7 +12,7 @@ internal sealed class DataOptions
         HelpName = "PATH",
     };
 
-    private readonly Option<int> _imageSize = new("--image-size")
+    private readonly Option<int?> _imageSize = new("--image-size")
     {
         Description = "Resize the images of folders to this height and width; not needed when they all have one size",
         HelpName = "N",
@@ -93,9 +93,9 @@ internal sealed class DataOptions
     private IImageDataset Read(ParseResult parsed, Split split)
     {
         string path = parsed.GetValue(_data) ?? throw new UserError("--data is missing: give the images.");
-        int size = parsed.GetValue(_imageSize);
-        if (size is < 0 or > ImageFolder.MostSize) throw new UserError($"--image-size is {size}, expected 1 to {ImageFolder.MostSize} pixels.");
-        IImageDataset data = Dataset.Open(path, split, size);
+        int? size = parsed.GetValue(_imageSize);
+        if (size is < 1 or > ImageFolder.MostSize) throw new UserError($"--image-size is {size}, expected 1 to {ImageFolder.MostSize} pixels.");
+        IImageDataset data = Dataset.Open(path, split, size ?? 0);
         return data.Count > 0 ? data : throw new UserError($"{path}: the {Name(split)} part has no images.");
     }
 

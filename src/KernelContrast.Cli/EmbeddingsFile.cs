@@ -17,7 +17,7 @@ internal sealed record EmbeddingsFile(string Path, float[] Values, int Rows, int
     /// <exception cref="DataFormatException">The file is damaged.</exception>
     internal static EmbeddingsFile Read(string path, string option = "--embeddings")
     {
-        if (!File.Exists(path)) throw new UserError($"{path}: there is no such file. {option} expects a .npy or .safetensors file.");
+        InputFile.Check(path, option, "a .npy or .safetensors file");
         return System.IO.Path.GetExtension(path).ToLowerInvariant() switch
         {
             ".npy" => ReadNpy(path),
@@ -39,7 +39,7 @@ internal sealed record EmbeddingsFile(string Path, float[] Values, int Rows, int
     /// <exception cref="DataFormatException">The file is damaged, or a label does not fit 32 bits.</exception>
     internal static int[] ReadLabels(string path)
     {
-        if (!File.Exists(path)) throw new UserError($"{path}: there is no such file. --labels expects a .npy or .safetensors file.");
+        InputFile.Check(path, "--labels", "a .npy or .safetensors file");
         switch (System.IO.Path.GetExtension(path).ToLowerInvariant())
         {
             case ".npy":

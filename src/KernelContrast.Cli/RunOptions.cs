@@ -61,8 +61,22 @@ internal sealed class RunOptions
     {
         var config = new SimClrConfig { Encoder = new() { InputChannels = channels } };
         foreach ((_, Action<ParseResult, SimClrConfig> apply) in _bound) apply(parsed, config);
+        try { config.Check(); }
+        catch (ArgumentException e) { throw new UserError(Culprit(parsed, channels) is { } option ? $"{option.Name}: {e.Message}" : e.Message); }
         return config;
     }
+
+    /// <summary>The last of the options given without which the rest would be right; null when no single one is to blame.</summary>
+    private Option? Culprit(ParseResult parsed, int channels) => _bound.Select(b => b.Option).LastOrDefault(option =>
+    {
+        if (parsed.GetResult(option) is not { Implicit: false }) return false;
+        var others = new SimClrConfig { Encoder = new() { InputChannels = channels } };
+        foreach ((Option other, Action<ParseResult, SimClrConfig> apply) in _bound)
+            if (other != option) apply(parsed, others);
+        try { others.Check(); }
+        catch (ArgumentException) { return false; }
+        return true;
+    });
 
     /// <summary>A resumed run goes on as it began: what is given again must be the same.</summary>
     /// <exception cref="UserError">An option differs.</exception>

@@ -70,7 +70,7 @@ internal sealed class TrainedEncoder : IDisposable
     {
         int channels = Checkpoint.Config.Encoder.InputChannels;
         if (data.Channels != channels)
-            throw new UserError($"The encoder of {Checkpoint.Path} was trained on images of {channels} channel{(channels == 1 ? "" : "s")}, but these have {data.Channels}.");
+            throw new UserError($"The encoder of {Checkpoint.Path} was trained on images of {Counted.Of(channels, "channel")}, but these have {data.Channels}.");
     }
 
     private FeatureMatrix Embed(ResNet encoder, IImageDataset data)

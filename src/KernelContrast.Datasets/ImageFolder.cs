@@ -50,7 +50,7 @@ public sealed class ImageFolder : IImageDataset
             if (i == 0) first = (height, width);
             else if (size == 0 && (height, width) != first)
                 throw new DataFormatException(_paths[i], 0,
-                    $"expected an image of {first.Height}×{first.Width} pixels (height × width) as {_paths[0]} has, found {height}×{width}. Give a size to resize them all to.");
+                    $"expected an image of {first.Height}×{first.Width} pixels (height × width) as {_paths[0]} has, found {height}×{width}. Give a size to resize them all to, the tool's --image-size.");
         }
         Channels = grey ? 1 : 3;
         (Height, Width) = size > 0 ? (size, size) : first;

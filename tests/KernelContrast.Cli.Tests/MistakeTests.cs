@@ -42,6 +42,65 @@ internal sealed class MistakeTests
         Tool.Refuses(["pretrain", "--data", _data, "--out", _folder["x"], "--moved=-1"], "--moved is '-1', expected a whole number of 0 or more");
     }
 
+    /// <summary>What a user has to change is an option, so its name is in the message.</summary>
+    [Test]
+    public void The_option_that_is_wrong_is_named()
+    {
+        string[] pretrain = ["pretrain", "--data", _data, "--out", _folder["x"], "--batch-size", "8"];
+        Tool.Refuses([.. pretrain, "--image-size", "0"], "--image-size is 0, expected 1 to 8192");
+        Tool.Refuses([.. pretrain, "--checkpoint-steps", "-1"], "--checkpoint-steps:", "not -1");
+        Tool.Refuses([.. pretrain, "--micro-batch", "9"], "--micro-batch:", "8 images");
+        Tool.Refuses([.. pretrain, "--epochs", "0"], "--epochs:", "not 0");
+        Tool.Refuses([.. pretrain, "--epochs", "2", "--warmup-epochs", "3"], "--warmup-epochs:", "all 2 epochs");
+        Tool.Refuses([.. pretrain, "--epochs", "0", "--temperature", "0"], "temperature");
+        // before any image is read
+        Tool.Refuses(["demo", "--data", _folder["no digits"], "--epochs", "0", "--out", _folder["y"]], "--epochs is 0, expected 1 to 1000000");
+        Tool.Refuses(["pretrain", "--data", _data, "--resume", _run, "--images", "30"], "began with other images", "--images");
+
+        string labels = _folder["five.npy"], queue = _folder["queue.npy"];
+        NpyFile.Write(labels, new int[5], new Shape(5));
+        NpyFile.Write(queue, new float[12], new Shape(3, 4));
+        Tool.Refuses(["loss", "supcon", "--embeddings", _embeddings, "--labels", labels], $"{labels}: expected 8 labels, one per row of {_embeddings}, found 5");
+        Tool.Refuses(["loss", "clip", "--embeddings", _embeddings, "--keys", _embeddings, "--labels", labels], $"{labels}: expected 8 labels");
+        Tool.Refuses(["loss", "moco", "--embeddings", _embeddings, "--keys", _embeddings, "--queue", queue, "--labels", labels], $"{labels}: expected 11 labels");
+    }
+
+    [Test]
+    public void Images_of_unequal_size_ask_for_the_option_that_resizes_them()
+    {
+        string images = _folder["unequal"];
+        Directory.CreateDirectory(images);
+        foreach (int size in new[] { 8, 9 })
+        {
+            using var bitmap = new SkiaSharp.SKBitmap(size, size);
+            using SkiaSharp.SKData png = bitmap.Encode(SkiaSharp.SKEncodedImageFormat.Png, 100);
+            File.WriteAllBytes(Path.Combine(images, $"{size}.png"), png.ToArray());
+        }
+        Tool.Refuses(["augment", "--data", images, "--out", _folder["v.png"]], "found 9×9", "--image-size");
+        Assert.That(Tool.Run("augment", "--data", images, "--image-size", "8", "--out", _folder["v.png"]).ExitCode, Is.Zero);
+    }
+
+    [Test]
+    public void One_thing_is_no_plural()
+    {
+        Tool one = Tool.Run("augment", "--data", _data, "--count", "1", "--out", _folder["one.png"]), two = Tool.Run("augment", "--data", _data, "--count", "2", "--out", _folder["two.png"]);
+        Assert.That(one.Output, Does.EndWith("one.png: 1 image.\n"));
+        Assert.That(two.Output, Does.EndWith("two.png: 2 images.\n"));
+        Tool.Refuses(["pretrain", "--data", _data, "--images", "1", "--out", _folder["x"], "--batch-size", "2"], "data set of 1 image.");
+    }
+
+    [Test]
+    public void A_directory_in_place_of_a_file_is_called_one()
+    {
+        string directory = _folder["d.npy"];
+        Directory.CreateDirectory(directory);
+        Tool.Refuses(["loss", "nt-xent", "--embeddings", directory], $"{directory}: this is a directory. --embeddings expects a .npy or .safetensors file");
+        Tool.Refuses(["loss", "supcon", "--embeddings", _embeddings, "--labels", directory], $"{directory}: this is a directory. --labels expects");
+        Tool.Refuses(["plot", "--embeddings", _embeddings, "--labels", directory, "--method", "pca"], $"{directory}: this is a directory. --labels expects a .npy file");
+        Tool.Refuses(["pretrain", "--config", directory], $"{directory}: this is a directory. --config expects");
+        Tool.Refuses(["loss", "nt-xent", "--embeddings", _folder["none.npy"]], "none.npy: there is no such file. --embeddings expects");
+    }
+
     [Test]
     public void A_verb_there_is_not_has_no_help() => Tool.Refuses(["trian", "--help"], "there is no verb 'trian'");
 

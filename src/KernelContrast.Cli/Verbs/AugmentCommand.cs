@@ -37,7 +37,7 @@ internal static class AugmentCommand
             if (from < 0 || from >= images.Count) throw new UserError($"--first is {from}, but the images are 0 to {images.Count - 1}.");
             int[] indices = [.. Enumerable.Range(from, Math.Min(wanted, images.Count - from))];
             ViewSheet.Save(path, images, indices, AugmentPreset.Get(name), parsed.GetValue(seed), $"Images and their two views, recipe '{name}'", on);
-            Terminal.Line($"Wrote {path}: {indices.Length} images.");
+            Terminal.Line($"Wrote {path}: {Counted.Of(indices.Length, "image")}.");
             return 0;
         });
         return verb;

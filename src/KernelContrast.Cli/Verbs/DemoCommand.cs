@@ -36,6 +36,7 @@ internal static class DemoCommand
             string source = parsed.GetValue(data) ?? FindDigits();
             string directory = OutputFile.CheckDirectory(parsed.GetValue(output)!, "--out");
             bool move = !parsed.GetValue(plain);
+            if (parsed.GetValue(epochs) is not (>= 1 and <= 1_000_000)) throw new UserError($"--epochs is {parsed.GetValue(epochs)}, expected 1 to 1000000.");
             if (parsed.GetValue(tiny))
             {
                 TinyDemo.Run(Digits(source, Split.Train, TinyDemo.Images, move ? TrainSeed : null), directory, on, parsed.GetValue(seed), PrecisionOption.Parse(parsed.GetValue(precision)!));

@@ -37,7 +37,7 @@ internal static class EmbedCommand
             if (npy) NpyFile.Write(path, features.Values, new Shape(features.Rows, features.Dim));
             else WriteSafetensors(path, features, images);
             if (labelsPath is not null) NpyFile.Write(labelsPath, images.Labels(), new Shape(images.Count));
-            Terminal.Line($"Wrote {path}: {features.Rows} images, {features.Dim} numbers each.");
+            Terminal.Line($"Wrote {path}: {Counted.Of(features.Rows, "image")}, {Counted.Of(features.Dim, "number")} each.");
             return 0;
         });
         return verb;

@@ -99,6 +99,12 @@ internal static class LossCommand
                 !parsed.GetValue(noNormalize),
                 parsed.GetValue(precision) switch { "f32" => Precision.Float32, "tf32" => Precision.Tf32, _ => Precision.BFloat16 },
                 parsed.GetValue(scale), parsed.GetValue(gradients));
+            if (problem.Labels is { } given)
+            {
+                int expected = which == LossKind.Moco ? problem.Embeddings.Rows + problem.Queue!.Rows : (problem.Keys ?? problem.Embeddings).Rows;
+                string of = which == LossKind.Moco ? $"{problem.Embeddings.Path} and of the queue, {problem.Queue!.Path}" : (problem.Keys ?? problem.Embeddings).Path;
+                if (given.Length != expected) throw new UserError($"{parsed.GetValue(labels)}: expected {Counted.Of(expected, "label")}, one per row of {of}, found {given.Length}.");
+            }
             if (pairs) ValidatePairs(problem.Embeddings, which == LossKind.Dcl ? 4 : 2);
             Print(problem, Compute(problem, on), on, lossesFile);
             return 0;

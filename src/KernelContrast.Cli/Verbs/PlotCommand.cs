@@ -83,7 +83,7 @@ internal static class PlotCommand
 
     private static int[] ReadLabels(string path)
     {
-        if (!File.Exists(path)) throw new UserError($"{path}: there is no such file. --labels expects a .npy file.");
+        InputFile.Check(path, "--labels", "a .npy file");
         NpyArray array = NpyFile.Read(path);
         if (array.Shape.Rank != 1) throw new UserError($"{path}: expected classes [rows], found the shape {array.Shape}.");
         int[] labels = array.ToInt32s();

@@ -63,12 +63,16 @@ internal static class PretrainCommand
     private static SimClrTrainer Resume(string directory, IImageDataset data, Device device, Action<Checkpoint> check)
     {
         check(Checkpoint.Open(directory));
-        return SimClrTrainer.Resume(directory, data, device);
+        try { return SimClrTrainer.Resume(directory, data, device); }
+        catch (ArgumentException e) when (e.Message.Contains("began with other images", StringComparison.Ordinal))
+        {
+            throw new UserError($"{e.Message} --data, --images, --image-size and --moved choose them.");
+        }
     }
 
     private static int Run(SimClrTrainer trainer, IImageDataset data, string howToGoOn)
     {
-        Terminal.Line($"{data.Count} images of {data.Channels}×{data.Height}×{data.Width}; an encoder of {trainer.Encoder.ParameterCount:N0} parameters on {trainer.Device}, {trainer.Device.Description}");
+        Terminal.Line($"{Counted.Of(data.Count, "image")} of {data.Channels}×{data.Height}×{data.Width}; an encoder of {trainer.Encoder.ParameterCount:N0} parameters on {trainer.Device}, {trainer.Device.Description}");
         if (trainer.Step > 0) Terminal.Line($"going on from step {trainer.Step} of {trainer.TotalSteps}");
         using var console = new TrainingConsole(trainer);
         TrainingResult result = trainer.Run(console.Stop);

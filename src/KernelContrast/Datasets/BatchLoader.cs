@@ -28,7 +28,7 @@ public sealed class BatchLoader
         ArgumentOutOfRangeException.ThrowIfLessThan(readAhead, 1);
         if (data.Count == 0) throw new ArgumentException("The data set has no images.");
         if (dropLast && batchSize > data.Count)
-            throw new ArgumentException($"A batch of {batchSize} is larger than the data set of {data.Count} images. Choose a smaller batch.");
+            throw new ArgumentException($"A batch of {batchSize} is larger than the data set of {data.Count} image{(data.Count == 1 ? "" : "s")}. Choose a smaller batch.");
         (_data, BatchSize, _seed, _shuffle, _readAhead) = (data, batchSize, seed, shuffle, readAhead);
         BatchesPerEpoch = dropLast ? data.Count / batchSize : (int)(((long)data.Count + batchSize - 1) / batchSize);
     }

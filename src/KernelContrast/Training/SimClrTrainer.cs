@@ -50,7 +50,7 @@ public sealed class SimClrTrainer : IDisposable
     {
         (Config, _data, Directory, Device, Step) = (config, data, directory, device, step);
         if (data.Channels != config.Encoder.InputChannels)
-            throw new ArgumentException($"The images have {data.Channels} channels, but the encoder takes {config.Encoder.InputChannels}. Set the encoder's input channels.");
+            throw new ArgumentException($"The images have {data.Channels} channel{(data.Channels == 1 ? "" : "s")}, but the encoder takes {config.Encoder.InputChannels}. Set the encoder's input channels.");
         _dataMark = MarkOf(data);
         bool chunked = config.ChunkSize < config.BatchSize;
         // A large batch's images would be there four times over (read ahead), for nothing where they are in memory anyway.
