@@ -27,6 +27,7 @@ internal static class LossBench
                 yield return Bench(LossKind.Moco, 256, 128, temperature, style, Targets(0.5, 0.5));
                 foreach (LossKind kind in new[] { LossKind.SupCon, LossKind.Dcl, LossKind.SigLip, LossKind.InfoNce })
                     yield return Bench(kind, 4096, 128, temperature, style, kind == LossKind.InfoNce ? [] : Targets(0.3, 0.45));
+                yield return Bench(LossKind.InfoNce, 4096, 128, temperature, style, [], constantKeys: true);
             }
     }
 
@@ -36,9 +37,10 @@ internal static class LossBench
 
     internal static string NameOf(TorchStyle style) => style switch { TorchStyle.User => "user", TorchStyle.InPlace => "in place", _ => "chunked" };
 
-    private static PairedBench Bench(LossKind kind, int rows, int dim, float temperature, TorchStyle style, Dictionary<string, double> targets, bool narrow = false)
+    private static PairedBench Bench(LossKind kind, int rows, int dim, float temperature, TorchStyle style, Dictionary<string, double> targets, bool narrow = false, bool constantKeys = false)
     {
-        return new PairedBench("loss", LossProblem.NameOf(kind, rows, dim, temperature), style == TorchStyle.User ? targets : new Dictionary<string, double>(), () => Create(kind, rows, dim, temperature, style))
+        string name = LossProblem.NameOf(kind, rows, dim, temperature) + (constantKeys ? ", constant keys" : "");
+        return new PairedBench("loss", name, style == TorchStyle.User ? targets : new Dictionary<string, double>(), () => Create(kind, rows, dim, temperature, style, constantKeys))
         {
             Peer = NameOf(style),
             Tuned = true,
@@ -46,9 +48,9 @@ internal static class LossBench
         };
     }
 
-    private static PairedItem Create(LossKind kind, int rows, int dim, float temperature, TorchStyle style)
+    private static PairedItem Create(LossKind kind, int rows, int dim, float temperature, TorchStyle style, bool constantKeys)
     {
-        var ours = new LossProblem(kind, rows, dim, temperature);
+        var ours = new LossProblem(kind, rows, dim, temperature, constantKeys: constantKeys);
         var theirs = new TorchLoss(ours);
         return new PairedItem
         {

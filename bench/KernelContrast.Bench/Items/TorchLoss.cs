@@ -23,13 +23,14 @@ internal sealed class TorchLoss : IDisposable
     private const int ChunkRows = 1024;
 
     private readonly LossKind _kind;
+    private readonly bool _hasKeysGradient;
     private readonly double _temperature;
     private readonly TorchTensor _x, _rows;
     private readonly TorchTensor? _keys, _positives, _self, _partner, _partnerColumn, _excluded, _sameLabel, _counts;
 
     internal TorchLoss(LossProblem problem)
     {
-        (_kind, _temperature) = (problem.Kind, problem.Temperature);
+        (_kind, _temperature, _hasKeysGradient) = (problem.Kind, problem.Temperature, problem.HasKeysGradient);
         int rows = problem.Rows;
         _x = Torch.From(problem.Embeddings.ToArray(), rows, problem.Dim);
         _keys = problem.Keys is { } keys ? Torch.From(keys.ToArray(), problem.Columns, problem.Dim) : null;
@@ -67,7 +68,7 @@ internal sealed class TorchLoss : IDisposable
         using var scope = torch.NewDisposeScope();
         TorchTensor x = Torch.Leaf(_x.to(torch.ScalarType.Float64));
         TorchTensor? keys = _keys?.to(torch.ScalarType.Float64);
-        if (keys is not null && _kind != LossKind.Moco) keys = Torch.Leaf(keys);
+        if (keys is not null && _hasKeysGradient) keys = Torch.Leaf(keys);
         TorchTensor loss = User(x, keys, _positives?.to(torch.ScalarType.Float64));
         loss.backward();
         return (loss.item<double>(), [.. Torch.ToDoubles(x.grad!), .. keys?.grad is { } grad ? Torch.ToDoubles(grad) : []]);
@@ -83,10 +84,10 @@ internal sealed class TorchLoss : IDisposable
         if (style == TorchStyle.User)
         {
             TorchTensor x = Torch.Leaf(_x);
-            TorchTensor? keys = _keys is null || _kind == LossKind.Moco ? _keys : Torch.Leaf(_keys);
+            TorchTensor? keys = _keys is null || !_hasKeysGradient ? _keys : Torch.Leaf(_keys);
             TorchTensor loss = User(x, keys, _positives);
             loss.backward();
-            return (loss, x.grad!, _kind == LossKind.Moco ? null : keys?.grad);
+            return (loss, x.grad!, _hasKeysGradient ? keys?.grad : null);
         }
         using var unrecorded = torch.no_grad();
         return ByHand(style == TorchStyle.InPlace ? (int)_x.shape[0] : ChunkRows);
@@ -123,7 +124,7 @@ internal sealed class TorchLoss : IDisposable
     {
         (TorchTensor z, TorchTensor norm) = Unit(_x);
         (TorchTensor other, TorchTensor? otherNorm) = _keys is null ? (z, null) : Unit(_keys);
-        TorchTensor gradZ = torch.zeros_like(z), gradOther = _keys is null ? gradZ : _kind == LossKind.Moco ? gradZ.narrow(0, 0, 0) : torch.zeros_like(other);
+        TorchTensor gradZ = torch.zeros_like(z), gradOther = _keys is null ? gradZ : _hasKeysGradient ? torch.zeros_like(other) : gradZ.narrow(0, 0, 0);
         long rows = z.shape[0];
         TorchTensor loss = torch.zeros(1, dtype: torch.ScalarType.Float64);
         bool bothFromOne = _kind == LossKind.Clip && chunk >= rows;
@@ -131,7 +132,7 @@ internal sealed class TorchLoss : IDisposable
         Pass(z, other, gradZ, gradOther);
         if (_kind == LossKind.Clip && !bothFromOne) Pass(other, z, gradOther, gradZ);
         loss.div_(_kind == LossKind.Clip ? 2 * rows : rows);
-        return (loss, ThroughNorm(gradZ, z, norm), _keys is null || _kind == LossKind.Moco ? null : ThroughNorm(gradOther, other, otherNorm!));
+        return (loss, ThroughNorm(gradZ, z, norm), _keys is null || !_hasKeysGradient ? null : ThroughNorm(gradOther, other, otherNorm!));
 
         void Pass(TorchTensor a, TorchTensor b, TorchTensor gradA, TorchTensor gradB)
         {
@@ -143,7 +144,7 @@ internal sealed class TorchLoss : IDisposable
                 TorchTensor gradPart = gradA.narrow(0, start, count);
                 loss.add_(bothFromOne ? BothSides(s) : Rows(s, part, gradPart, start, count));
                 gradPart.addmm_(s, b, 1, (float)scale);
-                if (_kind != LossKind.Moco) gradB.addmm_(s.t(), part, 1, (float)scale);
+                if (_keys is null || _hasKeysGradient) gradB.addmm_(s.t(), part, 1, (float)scale);
             }
         }
 

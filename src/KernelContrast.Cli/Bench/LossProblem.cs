@@ -24,12 +24,14 @@ internal sealed class LossProblem : IDisposable
     private readonly float _temperature;
     private readonly Precision _precision;
 
-    internal LossProblem(LossKind kind, int rows, int dim, float temperature, int? queue = null, Device? device = null, Precision precision = Precision.Float32)
+    internal LossProblem(LossKind kind, int rows, int dim, float temperature, int? queue = null, Device? device = null, Precision precision = Precision.Float32,
+        bool constantKeys = false)
     {
+        HasKeysGradient = !IsWithin(kind) && kind != LossKind.Moco && !constantKeys;
         (_kind, Rows, Dim, _temperature, _precision) = (kind, rows, dim, temperature, precision);
         Columns = kind == LossKind.Moco ? queue ?? DefaultQueue : rows;
         Embeddings = Leaf(rows, 3, wanted: true);
-        if (!IsWithinBatch) Keys = Leaf(Columns, 4, wanted: kind != LossKind.Moco);
+        if (!IsWithinBatch) Keys = Leaf(Columns, 4, wanted: HasKeysGradient);
         if (kind == LossKind.Moco) Positives = Leaf(rows, 5, wanted: false);
         if (kind == LossKind.SupCon) Labels = Tensor.From<int>([.. Enumerable.Range(0, rows).Select(i => i % Math.Clamp(rows / 8, 1, 100))], new(rows), device);
 
@@ -54,7 +56,10 @@ internal sealed class LossProblem : IDisposable
 
     internal float Temperature => _temperature;
 
-    internal bool IsWithinBatch => _kind is LossKind.NtXent or LossKind.Dcl or LossKind.SupCon;
+    internal bool IsWithinBatch => IsWithin(_kind);
+
+    /// <summary>Whether the keys want a gradient; when not, they may be swept once.</summary>
+    internal bool HasKeysGradient { get; }
 
     internal Tensor Embeddings { get; }
 
@@ -70,13 +75,15 @@ internal sealed class LossProblem : IDisposable
     /// <summary>
     /// Such products that a pass each way needs when no matrix of similarities is kept: similarities twice, and one for each
     /// side's gradient; half of the similarities and weights serve both sides when the rows are contrasted with themselves, and
-    /// one sweep over MoCo's queue can give sums and gradient.
+    /// one sweep over MoCo's queue, or InfoNCE's constant keys, can give sums and gradient.
     /// </summary>
-    internal double Products => IsWithinBatch ? 2 : _kind == LossKind.Moco ? 2 : 4;
+    internal double Products => IsWithinBatch || _kind == LossKind.Moco || _kind == LossKind.InfoNce && !HasKeysGradient ? 2 : 4;
 
     internal double Flops => Products * ProductFlops;
 
     internal string Name => NameOf(_kind, Rows, Dim, _temperature, Columns);
+
+    private static bool IsWithin(LossKind kind) => kind is LossKind.NtXent or LossKind.Dcl or LossKind.SupCon;
 
     internal static string NameOf(LossKind kind, int rows, int dim, float temperature, int queue = DefaultQueue) =>
         $"{NameOf(kind)} fwd+bwd N={rows}{(kind == LossKind.Moco ? $" queue={queue}" : "")} D={dim} τ={temperature}";
