@@ -12,7 +12,7 @@ public:
     static constexpr size_t Capacity = 227 << 10; // the most a block of any present GPU may have
     static constexpr size_t StaticLimit = 48 << 10;
     static constexpr size_t DynamicDefault = 48 << 10;
-    static constexpr size_t DynamicLimit = 163 << 10; // sm_80's opt-in limit
+    static constexpr size_t DynamicLimit = 99 << 10; // the least of any GPU from 8.0 on: 8.6 and 8.9; 8.0 has 163 KiB
 
     SharedMemory();
     ~SharedMemory();

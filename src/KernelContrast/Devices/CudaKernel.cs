@@ -68,6 +68,12 @@ internal sealed unsafe class CudaKernel
 /// <summary>How many blocks of how many threads, and how much dynamic shared memory each block gets.</summary>
 internal readonly record struct LaunchShape(int GridX, int Block, int GridY = 1, int GridZ = 1, int SharedBytes = 0)
 {
+    /// <summary>
+    /// Shared memory, static and dynamic, that a block may have on every GPU from compute capability 8.0 on: 99 KiB, the limit
+    /// of 8.6, 8.9 and 12.0. A kernel that can use more asks <see cref="CudaDevice.SharedBytesPerBlock"/> first.
+    /// </summary>
+    internal const int SharedBytesEverywhere = 99 << 10;
+
     /// <summary>The CUstream it is issued to; 0: the device's own.</summary>
     internal nint Stream { get; init; }
 

@@ -11,8 +11,8 @@ internal static partial class CosineTopKOp
     /// </summary>
     internal sealed class Cuda : Kernels
     {
-        /// <summary>Of shared memory per block: what the smallest of the GPUs from compute capability 8.0 on has.</summary>
-        private const int MostSharedBytes = 96 << 10;
+        /// <summary>Of dynamic shared memory per block: 3 KiB are left for static arrays.</summary>
+        internal const int MostSharedBytes = LaunchShape.SharedBytesEverywhere - (3 << 10);
 
         private static readonly CudaKernel[] TopK = ContrastModule.OfEachBut("contrast/cosine_top_k", "cosine_top_k");
         private static readonly CudaKernel Merge = new("contrast/cosine_top_k", "cosine_top_k_merge");
@@ -46,7 +46,7 @@ internal static partial class CosineTopKOp
             Merge.Launch(device, new(call.QueryRows, 128) { Stream = stream }, (long)call.Indices, (long)call.Similarities, (long)plan.Lists, call.QueryRows, call.K, plan.Slices);
         }
 
-        private readonly struct Plan
+        internal readonly struct Plan
         {
             internal readonly int Variant, Edge, SharedBytes, ListBytes, Pitch, TilesPerSlice, Slices;
             internal readonly nint Queries, Keys, Lists;
