@@ -10,6 +10,7 @@
 // scratch (views_global). Every operation is rounded where the CPU device rounds it (a fused product only where it fuses), so
 // the pixels are the CPU's to the bit but for the order of sum of contrast's mean and the exponentials of the blur.
 // Saves nothing: not differentiable. Launched by Ops/Augment.Cuda.cs.
+// No tensor cores: it forms no products of matrices.
 #include "common/prelude.cuh"
 
 // Words of 4 bytes throughout, in the order of Augment.Cuda.cs.

@@ -50,5 +50,7 @@ template <class Number> DEV void upstream(const UpstreamArguments& p)
 }
 
 extern "C" __global__ void __launch_bounds__(256) cosine_similarity_upstream_f32(UpstreamArguments arguments) { upstream<Float32>(arguments); }
+// No tensor cores: the products are those of contrastive.cu.
 extern "C" __global__ void __launch_bounds__(256) cosine_similarity_upstream_tf32(UpstreamArguments arguments) { upstream<Tf32<64>>(arguments); }
+// No tensor cores: the products are those of contrastive.cu.
 extern "C" __global__ void __launch_bounds__(256) cosine_similarity_upstream_bf16(UpstreamArguments arguments) { upstream<BFloat16<64>>(arguments); }

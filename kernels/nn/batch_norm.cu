@@ -17,6 +17,7 @@
 // Sums: the rows are cut into stripes by the shape alone and folded in order, so that every run gives the same bits.
 // Memory-bound: x is read twice forward, x and grad_y (and y) twice backward. Everything overwrites its outputs but the
 // running statistics. Launched by Ops/BatchNorm.Cuda.cs.
+// No tensor cores: it forms no products of matrices.
 #include "common/prelude.cuh"
 
 constexpr int Lines = 8; // of a block: each of its 32 channels has this many threads

@@ -1,6 +1,7 @@
 // y = x in the other type: float32 to bfloat16, to nearest with ties to even, and back, exactly.        x, y: [count]
 // The backward pass of each is the other, of the gradient. Overwrites y. Any grid: each thread takes every (grid size)-th
 // pair of elements; an odd last element is the first thread's. Launched by Ops/Cast.Cuda.cs.
+// No tensor cores: it forms no products of matrices.
 #include "common/prelude.cuh"
 
 extern "C" __global__ void __launch_bounds__(256) cast_to_bf16(bf16* __restrict__ y,        // [count]

@@ -1,6 +1,7 @@
 // sums[j] = sum_i matrix[i, j], of float32 or bfloat16: the gradient of a bias. Runs of a thread's rows are summed in float32, the runs in double
 // precision, so that the error stays that of a short sum. The rows are cut into stripes by the shape alone and folded in
 // order, so that every run gives the same bits. Launched by Ops/ColumnSums.Cuda.cs, in the order of this file. Overwrites.
+// No tensor cores: it forms no products of matrices.
 #include "common/prelude.cuh"
 
 constexpr int Lines = 8; // of a block: each of its 32 columns has this many threads

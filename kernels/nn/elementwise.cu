@@ -1,4 +1,5 @@
 // Elementwise ops on dense arrays. Launched by Ops/AddInPlace.Cuda.cs.
+// No tensor cores: it forms no products of matrices.
 #include "common/prelude.cuh"
 
 // sum[i] += term[i], i < count. Accumulates. Any grid: each thread takes every (grid size)-th element.

@@ -1,6 +1,7 @@
 // Forward:  y[n, c] = Sum_p x[n, p, c] / pixels                        x: [images, pixels, channels], y: [images, channels]
 // Backward: grad_x[n, p, c] = grad_y[n, c] / pixels
 // In float32 or bfloat16, sums in float32. Saves nothing. Overwrites its outputs. Launched by Ops/GlobalAvgPool.Cuda.cs.
+// No tensor cores: it forms no products of matrices.
 #include "common/prelude.cuh"
 
 constexpr int Threads = 256;

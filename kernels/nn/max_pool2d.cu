@@ -7,6 +7,7 @@
 //
 // In float32 or bfloat16, whose largest value is one of the numbers. Saved for backward: x and y. Overwrites its outputs. Any grid: each thread takes every (grid size)-th element of the
 // output. Launched by Ops/MaxPool2d.Cuda.cs.
+// No tensor cores: it forms no products of matrices.
 #include "common/prelude.cuh"
 
 template <class T> DEV void forward(T* y, const T* x, const PoolWindow& window, int64_t count)

@@ -2,6 +2,7 @@
 // Backward: grad_x = y > 0 ? grad_y : 0.                              x, y: [count], any shape
 // In float32 or bfloat16. Saved for backward: y. Overwrites its outputs. Any grid: each thread takes every (grid size)-th element.
 // Launched by Ops/Relu.Cuda.cs.
+// No tensor cores: it forms no products of matrices.
 #include "common/prelude.cuh"
 
 template <class T> DEV void forward(T* y, const T* x, int64_t count)

@@ -4,6 +4,7 @@
 #include "common/prelude.cuh"
 
 // y[i] = bits of x[i] as bfloat16.
+// No tensor cores: it converts.
 extern "C" __global__ void __launch_bounds__(32) ptx_to_bf16(uint32_t* __restrict__ y,    // [count]
                                                              const float* __restrict__ x, // [count]
                                                              int count)
@@ -26,6 +27,7 @@ extern "C" __global__ void __launch_bounds__(32) ptx_to_float(uint32_t* __restri
     }
 }
 
+// No tensor cores: it converts.
 extern "C" __global__ void __launch_bounds__(32) ptx_pack_bf16(uint32_t* __restrict__ y,    // [count]
                                                                const float* __restrict__ x, // [2 * count]
                                                                int count)
@@ -34,6 +36,7 @@ extern "C" __global__ void __launch_bounds__(32) ptx_pack_bf16(uint32_t* __restr
 }
 
 // The lower 13 bits, which are undefined, are cleared.
+// No tensor cores: it converts.
 extern "C" __global__ void __launch_bounds__(32) ptx_to_tf32(uint32_t* __restrict__ y,    // [count]
                                                              const float* __restrict__ x, // [count]
                                                              int count)

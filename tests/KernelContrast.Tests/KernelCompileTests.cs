@@ -93,8 +93,7 @@ internal sealed partial class KernelCompileTests
             Assert.That(kernel.SpillBytes, Is.AtMost(Tolerated.GetValueOrDefault(kernel.Kernel)), $"{kernel.Kernel} needs more than its {kernel.Registers} registers for {target} and spills");
         foreach (Resources kernel in kernels)
         {
-            if (MultipliesOnTensorCores().IsMatch(kernel.Kernel)) Assert.That(kernel.TensorCoreInstructions, Is.Positive, $"{kernel.Kernel} for {target}: no HMMA instruction");
-            else if (!NamesTensorCores().IsMatch(kernel.Kernel)) Assert.That(kernel.TensorCoreInstructions, Is.Zero, $"{kernel.Kernel} for {target}: HMMA instructions, though its name says float32");
+            Assert.That(TensorCoreProblem(KernelSources.Text(module), kernel.Kernel, kernel.TensorCoreInstructions), Is.Null, target);
             Assert.That(kernel.LocalInstructions, Tolerated.ContainsKey(kernel.Kernel) ? Is.Positive : Is.Zero, $"{kernel.Kernel} for {target}: STL and LDL instructions");
         }
     }
@@ -123,6 +122,46 @@ internal sealed partial class KernelCompileTests
         Assert.That(committed, Is.EqualTo(table),
             $"docs/kernel-resources.md is out of date. Write it anew with ./build.sh nvrtc --table, look at what changed, and commit it. New lines: {string.Join("; ", now.Except(then).Take(5))}. Old lines: {string.Join("; ", then.Except(now).Take(5))}.");
     }
+
+    /// <summary>
+    /// What is wrong with a kernel's number of HMMA instructions, by its source alone, so that a new kernel is under the rule:
+    /// bf16, tf32, hopper or wgmma in the name promises products on tensor cores, as does a call of a wrapper of mma in the kernel itself. A
+    /// file or kernel that forms none says "No tensor cores" in its head or in the comment on the line above, and then has
+    /// none; nor has one whose name promises none.
+    /// </summary>
+    private static string? TensorCoreProblem(string source, string kernel, int instructions)
+    {
+        string[] lines = source.Split('\n');
+        int at = Array.FindIndex(lines, l => Declaration().Match(l) is { Success: true } m && m.Groups[1].Value == kernel);
+        IEnumerable<string> comments = lines.TakeWhile(l => l.StartsWith("//", StringComparison.Ordinal));
+        if (at > 0 && lines[at - 1].StartsWith("//", StringComparison.Ordinal)) comments = comments.Append(lines[at - 1]);
+        bool none = comments.Any(l => l.Contains("No tensor cores", StringComparison.Ordinal));
+        IEnumerable<string> body = lines[at].TrimEnd().EndsWith('}') ? [lines[at]] : lines.Skip(at).TakeWhile(l => l != "}");
+        bool calls = body.Any(l => CallsTensorCores().IsMatch(l));
+        if ((calls || NamesTensorCores().IsMatch(kernel)) && !none)
+            return instructions > 0 ? null : $"{kernel} has no HMMA instruction, though its name or its body promises products on tensor cores. If it forms none, say \"No tensor cores\" and why in the comment on the line above it.";
+        return instructions == 0 ? null : $"{kernel} has HMMA instructions, though {(none ? "a comment says that it uses no tensor cores" : "its name does not say bf16 or tf32")}.";
+    }
+
+    [TestCase("planted_bf16", "", "for (int i = 0; i < 16; i++) c[threadIdx.x] += x[i] * x[16 * threadIdx.x + i];", "no HMMA", TestName = "A bf16 kernel whose products are scalar")]
+    [TestCase("planted_tf32", "// Sums only.\n", "c[threadIdx.x] += to_tf32(x[threadIdx.x]);", "no HMMA", TestName = "A tf32 kernel without products, unexplained")]
+    [TestCase("cast_bf16", "// No tensor cores: it rounds.\n", "c[threadIdx.x] = to_float(to_bf16(x[threadIdx.x]));", null, TestName = "A bf16 kernel that says it has no products")]
+    [TestCase("planted_bf16", "", Mma, null, TestName = "A bf16 kernel with mma")]
+    [TestCase("planted_bf16", "// No tensor cores.\n", Mma, "a comment says", TestName = "A comment that is no longer true")]
+    [TestCase("planted", "", Mma, null, TestName = "A kernel that calls mma itself, whatever its name")]
+    [TestCase("planted", "", "if (c == nullptr) { " + Mma + " }", null, TestName = "The same in a branch")]
+    [TestCase("planted", "", "helper(c, x);", "does not say", TestName = "A float32 kernel that uses tensor cores by way of another function")]
+    public void A_lost_or_unannounced_mma_is_seen(string kernel, string comment, string body, string? problem)
+    {
+        NvrtcForTests.Need();
+        string source = $"// Planted.\n#include \"common/prelude.cuh\"\n\nDEV void helper(float* c, const float* x)\n{{\n    {Mma}\n}}\n\n"
+            + $"{comment}extern \"C\" __global__ void __launch_bounds__(32) {kernel}(float* __restrict__ c, const float* __restrict__ x)\n{{\n    {body}\n}}\n";
+        byte[] cubin = Nvrtc.Compile("planted.cu", source, KernelSources.Headers, ["--gpu-architecture=sm_80", "--std=c++17"], out _);
+        string? found = TensorCoreProblem(source, kernel, Cubin.Count(cubin)[kernel].GetValueOrDefault(Cubin.TensorCore));
+        Assert.That(found, problem is null ? Is.Null : Does.Contain(problem));
+    }
+
+    private const string Mma = "float s[1][2][4] = {}; uint32_t a[1][4] = {1, 2, 3, threadIdx.x}, b[1][4] = {4, 5, 6, threadIdx.x}; mma_bf16(s, a, b); c[threadIdx.x] = s[0][0][0] + s[0][1][1] + x[0];";
 
     [Test]
     public void A_source_that_does_not_compile_is_an_error_with_the_log()
@@ -198,8 +237,9 @@ internal sealed partial class KernelCompileTests
             Occupancy is the share of a multiprocessor's 64 warps that registers, static shared memory and the most threads of a
             block allow, in percent; dynamic shared memory, which the products of the contrastive losses take, is not in it. HMMA
             counts the tensor-core instructions of the machine code. Kernels of compute capability 9.0 alone have no sm_80 columns;
-            they are compiled for sm_90a, and theirs are HGMMA, products of whole warpgroups. A test wants them in the bfloat16 and TF32 products and in no
-            kernel of float32, and loads and stores of local memory (LDL, STL) nowhere but where spills are put up with.
+            they are compiled for sm_90a, and theirs are HGMMA, products of whole warpgroups. A test wants such instructions in every
+            kernel whose name says bf16, tf32, hopper or wgmma, unless a comment says that it forms no products, and in no other; and
+            loads and stores of local memory (LDL, STL) nowhere but where spills are put up with.
 
             | kernel | threads | registers sm_80 | sm_90 | shared sm_80 | sm_90 | stack sm_80 | sm_90 | spills sm_80 | sm_90 | occupancy sm_80 | sm_90 | HMMA sm_80 | sm_90 |
             |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|
@@ -232,11 +272,11 @@ internal sealed partial class KernelCompileTests
     [GeneratedRegex(@"^[ \t]*extern ""C"" __global__ void __launch_bounds__\((?<threads>[\w:]+)[^)\n]*\) (?<kernel>\w+)\(", RegexOptions.Multiline)]
     private static partial Regex Bounds();
 
-    [GeneratedRegex(@"^(gemm|conv2d_forward|conv2d_grad_[xw]|contrastive_(product|statistics|weights)|cosine_similarity|cosine_top_k)_(bf16|tf32)|^ptx_(mma|fragment)|_hopper$|^wgmma_")]
-    private static partial Regex MultipliesOnTensorCores();
-
-    [GeneratedRegex("bf16|tf32|^ptx_|_hopper$|^wgmma_")]
+    [GeneratedRegex("bf16|tf32|_hopper$|^wgmma_")]
     private static partial Regex NamesTensorCores();
+
+    [GeneratedRegex(@"\bw?g?mma_(bf16|tf32)\(")]
+    private static partial Regex CallsTensorCores();
 
     // ptxas info : Compiling entry function 'x' for 'sm_80' … 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill
     // loads … Used 12 registers, 384 bytes smem, 372 bytes cmem[0]
