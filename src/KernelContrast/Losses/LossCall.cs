@@ -16,29 +16,40 @@ public readonly record struct DeviceMatrix(nint Pointer, long RowStride, DType T
 /// calls on spans go through here too. Addresses are multiples of their elements' size, on CUDA those of saved memory and
 /// workspace of 256; others are refused.
 /// </remarks>
-/// <param name="kind">Which loss; the classes of the same names state their formulas.</param>
-/// <param name="rows">Rows of embeddings: two per pair for the losses within one batch, else queries or images.</param>
-/// <param name="columns">Keys, texts or the queue's rows; 0 or as many as rows for the losses within one batch, others are refused with an <see cref="ArgumentException"/>.</param>
-/// <param name="dim">Elements per row.</param>
-/// <param name="temperature">τ &gt; 0.</param>
-public partial struct LossCall(LossKind kind, int rows, int columns, int dim, float temperature)
+public partial struct LossCall
 {
+    /// <summary>
+    /// A problem of these sizes. What is wrong by itself is refused here; what depends on properties that are set later
+    /// (labels, bias, addresses, a τ set anew) where memory is asked for and where the call runs.
+    /// </summary>
+    /// <param name="kind">Which loss; the classes of the same names state their formulas.</param>
+    /// <param name="rows">Rows of embeddings: two per pair for the losses within one batch, else queries or images.</param>
+    /// <param name="columns">Keys, texts or the queue's rows; 0 or as many as rows for the losses within one batch.</param>
+    /// <param name="dim">Elements per row.</param>
+    /// <param name="temperature">τ, positive and finite, also where <see cref="TemperatureAt"/> will stand for it.</param>
+    /// <exception cref="ArgumentException">There is no such kind, the sizes are not those of a problem of the kind, or τ is no temperature.</exception>
+    public LossCall(LossKind kind, int rows, int columns, int dim, float temperature)
+    {
+        (Kind, Rows, Columns, Dim, Temperature) = (kind, rows, columns, dim, temperature);
+        if (IsWithinBatch && columns == 0) Columns = rows;
+        ContrastOp.CheckSizes(this);
+        ContrastOp.CheckTemperature(this);
+    }
+
     /// <summary>Which loss.</summary>
-    public LossKind Kind { get; } = kind;
+    public LossKind Kind { get; }
 
     /// <summary>Rows of embeddings.</summary>
-    public int Rows { get; } = rows;
+    public int Rows { get; }
 
     /// <summary>What the rows are contrasted with: themselves, the keys, or the queue.</summary>
-    public int Columns { get; } = kind is LossKind.NtXent or LossKind.Dcl or LossKind.SupCon
-        ? columns == 0 || columns == rows ? rows : throw new ArgumentException($"{ContrastOp.NameOf(kind)} contrasts the {rows} rows with themselves, not with {columns} columns. Give 0, or as many.", nameof(columns))
-        : columns;
+    public int Columns { get; }
 
     /// <summary>Elements per row.</summary>
-    public int Dim { get; } = dim;
+    public int Dim { get; }
 
     /// <summary>τ, unless <see cref="TemperatureAt"/> is set.</summary>
-    public float Temperature { get; set; } = temperature;
+    public float Temperature { get; set; }
 
     /// <summary>b of <see cref="LossKind.SigLip"/>, unless <see cref="BiasAt"/> is set.</summary>
     public float Bias { get; set; }

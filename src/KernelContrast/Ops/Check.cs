@@ -54,6 +54,13 @@ internal static class Check
             throw new ArgumentException($"{op}: {name} has shape {tensor.Shape}, expected {expected}.");
     }
 
+    /// <summary>Elements of a matrix that a call on addresses takes: far beyond any device's memory, and sizes in bytes stay far below 2⁶³.</summary>
+    internal const long MostElements = 1L << 44;
+
+    /// <summary>A misaligned address would end a GPU's context, or make sums of other values.</summary>
+    internal static void Aligned(string op, nint address, int bytes, string name) =>
+        That(address % bytes == 0, $"{op}: the address of {name} is {address:x}, expected a multiple of {bytes}.");
+
     internal static void That(bool condition, string message)
     {
         if (!condition) throw new ArgumentException(message);

@@ -240,7 +240,8 @@ internal static class ContrastOp
             throw new ArgumentException($"{NameOf(call.Kind)}: {name} are at {address:x}, expected a multiple of {bytes}.");
     }
 
-    internal static void CheckArguments(in LossCall call)
+    /// <summary>What a call is made with, all of it known at once.</summary>
+    internal static void CheckSizes(in LossCall call)
     {
         string op = NameOf(call.Kind);
         int rows = call.Rows, columns = call.Columns, dim = call.Dim;
@@ -248,21 +249,36 @@ internal static class ContrastOp
             throw new ArgumentException(call.Kind is LossKind.NtXent or LossKind.Dcl
                 ? $"{op}: embeddings have shape [{rows}, {dim}], expected an even number of rows, two per pair, and at least one column."
                 : $"{op}: embeddings have shape [{rows}, {dim}], expected at least one row and one column.");
+        if (call.IsWithinBatch && columns != rows)
+            throw new ArgumentException($"{op} contrasts the {rows} rows with themselves, not with {columns} columns. Give 0, or as many.");
         // far beyond any device's memory, and sizes in bytes stay far below 2⁶³
-        if ((long)Math.Max(rows, columns) * dim > 1L << 44)
+        if ((long)Math.Max(rows, columns) * dim > Check.MostElements)
             throw new ArgumentException($"{op}: {Math.Max(rows, columns)} rows of {dim} are more than 2⁴⁴ elements.");
         if (call.Kind == LossKind.Dcl && rows == 2)
             throw new ArgumentException("dcl: one pair has no negatives to be told from; expected two pairs or more.");
-        if (call.Kind == LossKind.SupCon && call.Labels == 0)
-            throw new ArgumentException("supcon: there are no labels, which say what rows belong together.");
         if (call.Kind == LossKind.Clip && columns != rows)
             throw new ArgumentException($"clip: there are {rows} images and {columns} texts, expected one text per image.");
         if (call.Kind is LossKind.InfoNce or LossKind.SigLip && columns < rows)
             throw new ArgumentException($"{op}: there are {rows} rows but only {columns} keys; row i belongs to key i, more keys are negatives.");
         if (call.Kind == LossKind.Moco && columns < 1)
             throw new ArgumentException("moco: the queue is empty, so there are no negatives.");
-        if (call.TemperatureAt == 0 && !(call.Temperature > 0 && float.IsNormal(call.Temperature)))
-            throw new ArgumentException($"{op}: the temperature is {call.Temperature}, expected a positive finite number, not subnormal (its inverse would be infinite).");
+    }
+
+    internal static void CheckTemperature(in LossCall call)
+    {
+        if (!(call.Temperature > 0 && float.IsNormal(call.Temperature)))
+            throw new ArgumentException($"{NameOf(call.Kind)}: the temperature is {call.Temperature}, expected a positive finite number, not subnormal (its inverse would be infinite).");
+    }
+
+    internal static void CheckArguments(in LossCall call)
+    {
+        string op = NameOf(call.Kind);
+        CheckSizes(call); // of a default struct, which no constructor made
+        if (call.Precision is not (Precision.Float32 or Precision.Tf32 or Precision.BFloat16) || call.Reduction is not (Reduction.Mean or Reduction.Sum or Reduction.None) || call.Layout is not (PairLayout.Halves or PairLayout.Interleaved))
+            throw new ArgumentException($"{op}: precision {call.Precision}, reduction {call.Reduction} and layout {call.Layout} are not all among those there are.");
+        if (call.Kind == LossKind.SupCon && call.Labels == 0)
+            throw new ArgumentException("supcon: there are no labels, which say what rows belong together.");
+        if (call.TemperatureAt == 0) CheckTemperature(call);
         if (call.BiasAt == 0 && !float.IsFinite(call.Bias))
             throw new ArgumentException($"{op}: the bias is {call.Bias}, expected a finite number.");
     }

@@ -22,7 +22,7 @@ internal readonly struct ContrastPlan
     private const long MostGroups = 4096;
 
     /// <summary>Of saved memory and workspace, which are cut into arrays that kernels load 16 bytes of at a time.</summary>
-    private const int ScratchAlignment = 256;
+    internal const int ScratchAlignment = 256;
 
     internal readonly int Variant, Edge, SharedBytes;
     internal readonly int Pitch, TotalColumns, TilesPerGroup, RowGroups, ColumnGroups, StripeRows, Slices, DepthPerSlice;

@@ -94,6 +94,8 @@ internal static partial class CosineSimilarityOp
 
             internal Plan(Device device, in CosineSimilarityCall call)
             {
+                Check.Aligned(Name, call.Saved, ContrastPlan.ScratchAlignment, "Saved");
+                Check.Aligned(Name, call.Workspace, ContrastPlan.ScratchAlignment, "Workspace");
                 int size = call.Precision == Precision.BFloat16 ? 2 : 4;
                 (Variant, Edge, SharedBytes) = ContrastPlan.TileOf(device, call.Precision, call.Rows, call.Columns, call.WithItself);
                 Pitch = ContrastPlan.PitchOf(call.Dim, Variant);

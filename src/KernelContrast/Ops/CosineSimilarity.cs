@@ -76,6 +76,8 @@ internal static partial class CosineSimilarityOp
     {
         Check.That(call.Rows >= 1 && call.Columns >= 1 && call.Dim >= 1, $"{Name}: there are {call.Rows} and {call.Columns} rows of {call.Dim} columns, expected at least one of each.");
         Check.That(!call.WithItself || call.Rows == call.Columns, $"{Name}: b is a, but there are {call.Rows} and {call.Columns} rows.");
+        Check.That((long)Math.Max(call.Rows, call.Columns) * call.Dim <= Check.MostElements, $"{Name}: {Math.Max(call.Rows, call.Columns)} rows of {call.Dim} are more than 2⁴⁴ elements.");
+        Check.That(call.Precision is Precision.Float32 or Precision.Tf32 or Precision.BFloat16, $"{Name}: there is no precision {call.Precision}.");
     }
 
     internal static void CheckForward(in CosineSimilarityCall call)
@@ -84,18 +86,29 @@ internal static partial class CosineSimilarityOp
         Matrix(call.A, "a", call.Dim);
         if (!call.WithItself) Matrix(call.B, "b", call.Dim);
         Check.That(call.Similarities != 0 && call.Saved != 0, $"{Name}: set Similarities and Saved to memory of the device before Forward.");
+        Check.Aligned(Name, call.Similarities, 4, "Similarities");
+        Check.Aligned(Name, call.Saved, 4, "Saved");
     }
 
     internal static void CheckBackward(in CosineSimilarityCall call)
     {
         CheckArguments(call);
         Check.That(call.GradSimilarities != 0 && call.Saved != 0 && call.Workspace != 0, $"{Name}: set GradSimilarities, Saved and Workspace to memory of the device before Backward.");
+        Check.Aligned(Name, call.GradSimilarities, 4, "GradSimilarities");
+        Check.Aligned(Name, call.Saved, 4, "Saved");
+        Check.Aligned(Name, call.Workspace, 4, "Workspace");
+        Check.Aligned(Name, call.GradA.Pointer, 4, "GradA");
+        Check.Aligned(Name, call.GradB.Pointer, 4, "GradB");
         Check.That(!call.WithItself || call.GradB.Pointer == 0, $"{Name}: b is a, whose gradient is all there is; leave GradB empty.");
         foreach (DeviceMatrix gradient in (ReadOnlySpan<DeviceMatrix>)[call.GradA, call.GradB])
             if (gradient.Pointer != 0 && (gradient.RowStride < call.Dim || gradient.Type != DType.Float32))
                 throw new ArgumentException($"{Name}: a gradient is of {gradient.Type} with a row stride of {gradient.RowStride}, expected Float32 and {call.Dim} or more.");
     }
 
-    private static void Matrix(DeviceMatrix matrix, string what, int dim) => Check.That(matrix.Pointer != 0 && matrix.RowStride >= dim && matrix.Type.IsFloat(),
-        $"{Name}: {what} is at {matrix.Pointer:x} with a row stride of {matrix.RowStride} and holds {matrix.Type}, expected an address, a stride of {dim} or more, and Float32 or BFloat16.");
+    private static void Matrix(DeviceMatrix matrix, string what, int dim)
+    {
+        Check.That(matrix.Pointer != 0 && matrix.RowStride >= dim && matrix.Type.IsFloat(),
+            $"{Name}: {what} is at {matrix.Pointer:x} with a row stride of {matrix.RowStride} and holds {matrix.Type}, expected an address, a stride of {dim} or more, and Float32 or BFloat16.");
+        Check.Aligned(Name, matrix.Pointer, matrix.Type.Size(), what);
+    }
 }

@@ -9,21 +9,29 @@ namespace KernelContrast;
 /// <remarks>
 /// Set what describes the problem, ask <see cref="SavedBytes"/> and, for gradients, <see cref="WorkspaceBytes"/>, set the
 /// addresses, then call <see cref="Forward"/> and, when gradients are wanted, <see cref="Backward"/> with the same values.
-/// Memory handed over is 4-byte aligned, saved memory and workspace 64-byte (256-byte on CUDA).
+/// Addresses are multiples of their elements' size, on CUDA those of saved memory and workspace of 256; others are refused.
 /// </remarks>
-/// <param name="rows">Rows of a, at least 1.</param>
-/// <param name="columns">Rows of b, at least 1.</param>
-/// <param name="dim">Elements per row, at least 1.</param>
-public struct CosineSimilarityCall(int rows, int columns, int dim)
+public struct CosineSimilarityCall
 {
+    /// <summary>A problem of these sizes.</summary>
+    /// <param name="rows">Rows of a, at least 1.</param>
+    /// <param name="columns">Rows of b, at least 1.</param>
+    /// <param name="dim">Elements per row, at least 1.</param>
+    /// <exception cref="ArgumentException">The sizes are no matrices'.</exception>
+    public CosineSimilarityCall(int rows, int columns, int dim)
+    {
+        (Rows, Columns, Dim) = (rows, columns, dim);
+        CosineSimilarityOp.CheckArguments(this);
+    }
+
     /// <summary>Rows of a.</summary>
-    public int Rows { get; } = rows;
+    public int Rows { get; }
 
     /// <summary>Rows of b.</summary>
-    public int Columns { get; } = columns;
+    public int Columns { get; }
 
     /// <summary>Elements per row.</summary>
-    public int Dim { get; } = dim;
+    public int Dim { get; }
 
     /// <summary>Whether b is a; <see cref="B"/> is then not looked at, and a's gradient holds both sides'.</summary>
     public bool WithItself { get; set; }
@@ -75,7 +83,7 @@ public struct CosineSimilarityCall(int rows, int columns, int dim)
     }
 
     /// <summary>Fills <see cref="Similarities"/> and <see cref="Saved"/>.</summary>
-    /// <exception cref="ArgumentException">An address is missing, or sizes do not fit together.</exception>
+    /// <exception cref="ArgumentException">An address is missing or misaligned, or sizes do not fit together.</exception>
     public readonly void Forward(Device device)
     {
         CosineSimilarityOp.CheckForward(this);

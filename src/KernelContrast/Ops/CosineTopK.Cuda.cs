@@ -54,6 +54,7 @@ internal static partial class CosineTopKOp
 
             internal Plan(in CosineTopKCall call)
             {
+                Check.Aligned(Name, call.Workspace, ContrastPlan.ScratchAlignment, "Workspace");
                 (Variant, Edge, SharedBytes) = ContrastPlan.TileOf(null, call.Precision, call.QueryRows, call.KeyRows, symmetric: false);
                 Pitch = ContrastPlan.PitchOf(call.Dim, Variant);
                 long listBytes = (long)Edge * call.K * sizeof(ulong);

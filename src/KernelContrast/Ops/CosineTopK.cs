@@ -71,11 +71,14 @@ internal static partial class CosineTopKOp
             $"{Name}: there are {call.QueryRows} queries and {call.KeyRows} keys of {call.Dim} columns, expected at least one key and one column.");
         Check.That(!call.ExcludeSelf || call.KeyRows >= call.QueryRows,
             $"{Name}: without self, key i is query i, but there are {call.KeyRows} keys and {call.QueryRows} queries.");
+        Check.That((long)Math.Max(call.QueryRows, call.KeyRows) * call.Dim <= Check.MostElements, $"{Name}: {Math.Max(call.QueryRows, call.KeyRows)} rows of {call.Dim} are more than 2⁴⁴ elements.");
+        Check.That(call.Precision is Precision.Float32 or Precision.Tf32 or Precision.BFloat16, $"{Name}: there is no precision {call.Precision}.");
         int most = call.KeyRows - (call.ExcludeSelf ? 1 : 0);
         Check.That(call.K >= 1 && call.K <= most,
             $"{Name}: k is {call.K}, expected 1 to {most}: there are {call.KeyRows} keys{(call.ExcludeSelf ? ", of which a query's own does not count" : "")}.");
     }
 
+    /// <exception cref="ArgumentException">An address is missing, or is no multiple of what it must be.</exception>
     internal static void CheckAddresses(in CosineTopKCall call)
     {
         CheckArguments(call);
@@ -84,8 +87,15 @@ internal static partial class CosineTopKOp
         Matrix(call.Keys, "keys");
         Check.That(call.Indices != 0 && call.Similarities != 0 && call.Workspace != 0,
             $"{Name}: set Indices, Similarities and Workspace to memory of the device before Run.");
+        Check.Aligned(Name, call.Indices, 4, "Indices");
+        Check.Aligned(Name, call.Similarities, 4, "Similarities");
+        Check.Aligned(Name, call.Workspace, 4, "Workspace");
 
-        void Matrix(DeviceMatrix matrix, string what) => Check.That(matrix.Pointer != 0 && matrix.RowStride >= dim && matrix.Type.IsFloat(),
-            $"{Name}: {what} are at {matrix.Pointer:x} with a row stride of {matrix.RowStride} and hold {matrix.Type}, expected an address, a stride of {dim} or more, and Float32 or BFloat16.");
+        void Matrix(DeviceMatrix matrix, string what)
+        {
+            Check.That(matrix.Pointer != 0 && matrix.RowStride >= dim && matrix.Type.IsFloat(),
+                $"{Name}: {what} are at {matrix.Pointer:x} with a row stride of {matrix.RowStride} and hold {matrix.Type}, expected an address, a stride of {dim} or more, and Float32 or BFloat16.");
+            Check.Aligned(Name, matrix.Pointer, matrix.Type.Size(), what);
+        }
     }
 }

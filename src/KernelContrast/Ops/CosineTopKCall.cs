@@ -9,25 +9,33 @@ namespace KernelContrast;
 /// </summary>
 /// <remarks>
 /// Set what describes the problem, ask <see cref="WorkspaceBytes"/>, set the addresses, then call <see cref="Run(Device)"/>.
-/// Memory handed over is 4-byte aligned, workspace 64-byte (256-byte on CUDA).
+/// Addresses are multiples of their elements' size, on CUDA that of the workspace of 256; others are refused.
 /// </remarks>
-/// <param name="queryRows">Rows of queries.</param>
-/// <param name="keyRows">Rows of keys, at least 1.</param>
-/// <param name="dim">Elements per row, at least 1.</param>
-/// <param name="k">Neighbours per query.</param>
-public struct CosineTopKCall(int queryRows, int keyRows, int dim, int k)
+public struct CosineTopKCall
 {
+    /// <summary>A problem of these sizes.</summary>
+    /// <param name="queryRows">Rows of queries.</param>
+    /// <param name="keyRows">Rows of keys, at least 1.</param>
+    /// <param name="dim">Elements per row, at least 1.</param>
+    /// <param name="k">Neighbours per query, at most as many as keys.</param>
+    /// <exception cref="ArgumentException">The sizes are no matrices', or there are fewer than k keys.</exception>
+    public CosineTopKCall(int queryRows, int keyRows, int dim, int k)
+    {
+        (QueryRows, KeyRows, Dim, K) = (queryRows, keyRows, dim, k);
+        CosineTopKOp.CheckArguments(this);
+    }
+
     /// <summary>Rows of queries.</summary>
-    public int QueryRows { get; } = queryRows;
+    public int QueryRows { get; }
 
     /// <summary>Rows of keys.</summary>
-    public int KeyRows { get; } = keyRows;
+    public int KeyRows { get; }
 
     /// <summary>Elements per row.</summary>
-    public int Dim { get; } = dim;
+    public int Dim { get; }
 
     /// <summary>Neighbours per query.</summary>
-    public int K { get; } = k;
+    public int K { get; }
 
     /// <summary>Leave key i out for query i.</summary>
     public bool ExcludeSelf { get; set; }
@@ -62,7 +70,7 @@ public struct CosineTopKCall(int queryRows, int keyRows, int dim, int k)
     }
 
     /// <summary>Fills <see cref="Indices"/> and <see cref="Similarities"/>.</summary>
-    /// <exception cref="ArgumentException">There are fewer than k keys to choose from, or an address is missing.</exception>
+    /// <exception cref="ArgumentException">There are fewer than k keys to choose from, or an address is missing or misaligned.</exception>
     public readonly void Run(Device device)
     {
         if (QueryRows == 0) return;
