@@ -13,4 +13,6 @@ internal static class PrecisionOption
     }
 
     internal static Precision Parse(string name) => name switch { "f32" => Precision.Float32, "tf32" => Precision.Tf32, _ => Precision.BFloat16 };
+
+    internal static string NameOf(Precision precision) => precision switch { Precision.Float32 => "f32", Precision.Tf32 => "tf32", _ => "bf16" };
 }

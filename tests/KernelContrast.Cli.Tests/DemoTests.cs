@@ -1,4 +1,6 @@
+using System.Globalization;
 using System.Text.Json;
+using KernelContrast.Cli.Demo;
 
 namespace KernelContrast.Cli.Tests;
 
@@ -44,23 +46,43 @@ internal sealed class DemoTests
         Assert.That(Tool.Run("loss", "nt-xent", "--embeddings", Path.Combine(output, "embeddings.safetensors")).ExitCode, Is.Zero);
     }
 
-    [Test]
-    public void The_tiny_demo_takes_the_same_steps_on_the_emulated_cuda_device()
+    [TestCase("f32", "0.001", 0)]
+    [TestCase("tf32", "0.005 times the step", 1)]
+    [TestCase("bf16", "0.025 times the step", 1)]
+    public void The_tiny_demo_takes_the_same_steps_on_the_emulated_cuda_device(string precision, string tolerance, int grows)
     {
         using var folder = new TemporaryFolder();
-        double[] expected = Losses("cpu"), actual = Losses("cuda-emulated");
+        double[] expected = Losses("cpu", $"Another device's losses are the same to {tolerance} in {precision}.");
+        double[] actual = Losses("cuda-emulated", $"The losses are cpu's to {tolerance} in {precision}: at step ");
         Assert.That(expected, Has.Length.EqualTo(8));
-        Assert.That(actual, Is.EqualTo(expected).Within(1e-3)); // what --help says
-        Assert.That(expected[0], Is.InRange(2, 4).And.Not.EqualTo(expected[1]).Within(0.005), "two steps differ by more than the tolerance");
+        double first = double.Parse(tolerance.Split(' ')[0], CultureInfo.InvariantCulture);
+        for (int i = 0; i < 8; i++) Assert.That(actual[i], Is.EqualTo(expected[i]).Within(first * (1 + grows * i)), $"step {i + 1}");
+        Assert.That(expected, Is.All.InRange(2, 4));
+        Assert.That(expected.Max() - expected.Min(), Is.GreaterThan(4 * first), "steps differ by more than the tolerance");
 
-        double[] Losses(string device)
+        double[] Losses(string device, string words)
         {
-            Tool run = Tool.Run("demo", "--tiny", "--device", device, "--out", folder[device]);
+            Tool run = Tool.Run("demo", "--tiny", "--device", device, "--precision", precision, "--out", folder[device]);
             Assert.That(run.ExitCode, Is.Zero, run.Error);
-            Assert.That(run.Output, Does.StartWith($"device: {device}, "));
+            Assert.That(run.Output, Does.StartWith($"device: {device}, ").And.Contain(words));
             Assert.That(File.Exists(Path.Combine(folder[device], "checkpoint.safetensors")));
-            return [.. run.Output.Split('\n').Where(l => l.StartsWith("step ")).Select(l => double.Parse(l.Split("loss ")[1], System.Globalization.CultureInfo.InvariantCulture))];
+            return [.. run.Output.Split('\n').Where(l => l.StartsWith("step ")).Select(l => double.Parse(l.Split("loss ")[1], CultureInfo.InvariantCulture))];
         }
+    }
+
+    [Test]
+    public void Losses_farther_apart_than_the_tolerance_are_told([Values] Precision precision)
+    {
+        double[] cpu = [3, 2.5, 2];
+        double tolerance = TinyDemo.ToleranceOf(precision, 2);
+        Assert.That(TinyDemo.Compare([3, 2.5 - 0.9 * tolerance, 2], cpu, precision).Within);
+        (bool within, string found) = TinyDemo.Compare([3, 2.5 - 1.1 * tolerance, 2], cpu, precision);
+        Assert.That(within, Is.False);
+        Assert.That(found, Does.StartWith("at step 2, ").And.EndWith("on cpu 2.500000"));
+        (within, found) = TinyDemo.Compare([3, double.NaN, 2], cpu, precision);
+        Assert.That(within, Is.False);
+        Assert.That(found, Does.Contain("step 2, NaN"));
+        Assert.That(TinyDemo.Compare([3, 2.5], cpu, precision).Within, Is.False, "a step is missing");
     }
 
     [Test]
@@ -78,7 +100,7 @@ internal sealed class DemoTests
         {
             Tool run = Tool.Run("demo", "--tiny", "--device", device, "--precision", precision, "--out", folder[device + precision]);
             Assert.That(run.ExitCode, Is.Zero, run.Error);
-            return [.. run.Output.Split('\n').Where(l => l.StartsWith("step ")).Select(l => double.Parse(l.Split("loss ")[1], System.Globalization.CultureInfo.InvariantCulture))];
+            return [.. run.Output.Split('\n').Where(l => l.StartsWith("step ")).Select(l => double.Parse(l.Split("loss ")[1], CultureInfo.InvariantCulture))];
         }
     }
 

@@ -50,7 +50,7 @@ internal static class KernelBench
         if (json is not null) AtomicFile.Write(json, stream => JsonSerializer.Serialize(stream, report, KernelBenchJson.Default.KernelReport));
     }
 
-    internal static string NameOf(Precision precision) => precision switch { Precision.Float32 => "f32", Precision.Tf32 => "tf32", _ => "bf16" };
+    internal static string NameOf(Precision precision) => PrecisionOption.NameOf(precision);
 
     /// <summary>The largest difference as a share of the root mean square of what is expected; NaN when one is NaN.</summary>
     internal static double RelativeError(ReadOnlySpan<float> actual, double[] expected)
