@@ -192,6 +192,21 @@ internal sealed class MistakeTests
         Tool.Refuses(["embed", hostile, "--data", _data, "--out", _folder["h.npy"]], hostile);
     }
 
+    [TestCase("widths", "[8192,8192,8192]", "encoder", TestName = "A checkpoint that asks for gigabytes of encoder")]
+    [TestCase("blocks", "[1000,1000,1000]", "encoder", TestName = "A checkpoint that asks for thousands of layers")]
+    [TestCase("headHidden", "32768", "head", TestName = "A checkpoint that asks for a wide head")]
+    public void A_checkpoint_makes_no_larger_network_than_it_holds(string key, string value, string what)
+    {
+        string hostile = _folder["large.safetensors"];
+        using var reader = new SafetensorsReader(Path.Combine(_run, Checkpoint.FileName));
+        var state = System.Text.Json.Nodes.JsonNode.Parse(reader.Metadata["kernelcontrast"])!;
+        System.Text.Json.Nodes.JsonNode config = state["config"]!, at = key == "headHidden" ? config : config["encoder"]!;
+        Assert.That(at.AsObject().ContainsKey(key));
+        at[key] = System.Text.Json.Nodes.JsonNode.Parse(value);
+        Safetensors.Write(hostile, reader.Entries.Select(e => KeyValuePair.Create(e.Name, reader.Read(e.Name))), new Dictionary<string, string> { ["kernelcontrast"] = state.ToJsonString() });
+        Tool.Refuses(["embed", hostile, "--data", _data, "--out", _folder["l.npy"]], hostile, $"the weights of the {what}", "are fewer");
+    }
+
     [Test]
     public void Numbers_that_are_not_finite_are_found_where_the_file_has_them()
     {

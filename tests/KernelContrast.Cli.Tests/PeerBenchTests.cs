@@ -79,6 +79,10 @@ internal sealed class PeerBenchTests
         Tool.Refuses(["bench", "figure", file, "--plot", _folder["x.png"]], "x.json");
         File.WriteAllText(file, "{}");
         Tool.Refuses(["bench", "figure", file, "--plot", _folder["x.png"]], "run.py");
+        string large = _folder["large.json"];
+        using (FileStream stream = File.Create(large)) stream.SetLength((64 << 20) + 1);
+        Tool.Refuses(["bench", "figure", large, "--plot", _folder["x.png"]], "large.json", "more than 67108864 bytes");
+        if (OperatingSystem.IsLinux()) Tool.Refuses(["bench", "figure", "/dev/zero", "--plot", _folder["x.png"]], "/dev/zero", "more than 67108864 bytes");
         File.WriteAllText(file, """
             {"ceilings":{"torch":{"bf16":5e5}},"rows":[
              {"kind":"clip","rows":64,"dim":32,"temperature":0.1,"precision":"bf16","peer":null,"missing":"ours: no"},

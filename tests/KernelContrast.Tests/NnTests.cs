@@ -48,6 +48,23 @@ internal sealed class NnTests
         Assert.That(names, Does.Contain("layer2.0.downsample.0.weight").And.Not.Contain("layer1.0.downsample.0.weight"));
     }
 
+    [TestCaseSource(nameof(Shapes))]
+    public void Weights_are_counted_without_making_them(ResNetConfig config)
+    {
+        using var net = new ResNet(config);
+        long expected = net.NamedTensors().Where(t => t.Tensor.Shape.Rank == 4).Sum(t => t.Tensor.Shape.Count);
+        Assert.That(config.CountWeights(), Is.EqualTo(expected));
+        Assert.That(config.CountWeights(most: 100), Is.InRange(100, expected), "stopped early");
+    }
+
+    private static IEnumerable<ResNetConfig> Shapes() =>
+    [
+        ResNetConfig.ResNet18(),
+        ResNetConfig.Small(14, 4, 6, 9),
+        ResNetConfig.Small(8, 6, 4, 4) with { InputChannels = 1, Stem = ResNetStem.Strided, Shortcut = ResNetShortcut.Projection },
+        new() { Blocks = [2, 1], Widths = [3, 5], Bottleneck = true, InputChannels = 2 },
+    ];
+
     [TestCase(ResNetStem.ImageNet, 64, 3), TestCase(ResNetStem.Cifar, 32, 1), TestCase(ResNetStem.Strided, 28, 1)]
     public void Every_stem_gives_features(ResNetStem stem, int size, int channels)
     {

@@ -7,6 +7,9 @@ namespace KernelContrast.Cli.Verbs;
 /// <summary><c>bench figure</c>: draws what <c>bench/peers/run.py</c> measured.</summary>
 internal static class FigureCommand
 {
+    /// <summary>A row has some hundred bytes.</summary>
+    private const long MostBytes = 64 << 20;
+
     internal static VerbCommand Create()
     {
         var file = new Argument<string>("file") { Description = "What bench/peers/run.py --out wrote", HelpName = "FILE" };
@@ -24,7 +27,7 @@ internal static class FigureCommand
             OutputFile.Check(target, "--plot", ".png");
             try
             {
-                using JsonDocument json = JsonDocument.Parse(File.ReadAllBytes(path));
+                using JsonDocument json = JsonDocument.Parse(Read(path));
                 new PeerFigure(json.RootElement, parsed.GetValue(kind), parsed.GetValue(dim), parsed.GetValue(precision)).Save(target);
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException)
@@ -35,5 +38,19 @@ internal static class FigureCommand
             return 0;
         });
         return verb;
+    }
+
+    /// <summary>A file, a pipe or a device, but no more of it than such a file has.</summary>
+    private static byte[] Read(string path)
+    {
+        using FileStream stream = File.OpenRead(path);
+        using var bytes = new MemoryStream();
+        var part = new byte[1 << 16];
+        while (stream.Read(part) is > 0 and var read)
+        {
+            bytes.Write(part, 0, read);
+            if (bytes.Length > MostBytes) throw new UserError($"{path} has more than {MostBytes} bytes; what bench/peers/run.py --out writes has fewer.");
+        }
+        return bytes.ToArray();
     }
 }

@@ -100,6 +100,25 @@ public sealed record ResNetConfig
     // so that no layer has more weights than an array has elements: 16 · 8192² = 2³⁰ in a bottleneck's shortcut
     private const int MostChannels = 8192, MostInputChannels = 1024;
 
+    /// <summary>
+    /// Elements of all convolutions' weights, which is nearly all that a network of this shape has, found without making it;
+    /// counted no further than the first layer that brings them above <paramref name="most"/>.
+    /// </summary>
+    internal long CountWeights(long most = long.MaxValue)
+    {
+        long kernel = Stem == ResNetStem.ImageNet ? 7 : 3, channels = Widths[0], weights = kernel * kernel * InputChannels * channels;
+        for (int stage = 0; stage < Blocks.Length; stage++)
+            for (int block = 0; block < Blocks[stage] && weights <= most; block++)
+            {
+                long width = Widths[stage], outputs = width * Expansion;
+                weights += Bottleneck ? channels * width + 9 * width * width + width * outputs : 9 * channels * width + 9 * width * width;
+                bool reshapes = (stage > 0 && block == 0) || channels != outputs;
+                if (reshapes && Shortcut == ResNetShortcut.Projection) weights += channels * outputs;
+                channels = outputs;
+            }
+        return weights;
+    }
+
     internal void Check()
     {
         ArgumentNullException.ThrowIfNull(Blocks);

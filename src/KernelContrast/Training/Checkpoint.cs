@@ -84,7 +84,17 @@ public sealed class Checkpoint
             throw new DataFormatException(file, 8, $"expected a step within the run's {state.Config.Epochs} epochs of {state.StepsPerEpoch}, found {state.Step}.");
         if (state.Seconds is not (>= 0 and < 1e11) || !double.IsFinite(state.EpochLossSum))
             throw new DataFormatException(file, 8, $"expected the seconds and the sum of losses so far, found {state.Seconds} and {state.EpochLossSum}.");
+        // Before anything of the configured size is made: a network has no more weights than the file.
+        CheckWeights("encoder", EncoderPrefix, held => state.Config.Encoder.CountWeights(most: held));
+        CheckWeights("head", HeadPrefix, _ => state.Config.CountHeadWeights());
         return new Checkpoint(file, state);
+
+        void CheckWeights(string what, string prefix, Func<long, long> wanted)
+        {
+            long held = reader.Entries.Where(e => e.Name.StartsWith(prefix, StringComparison.Ordinal)).Sum(e => e.Shape.Count);
+            if (wanted(held) > held)
+                throw new DataFormatException(file, 8, $"expected the weights of the {what} that its configuration describes, but the {held} numbers of '{prefix}…' in the file are fewer.");
+        }
     }
 
     /// <summary>Compares every tensor of the file with <see cref="WeightsHash"/>.</summary>

@@ -193,6 +193,13 @@ public sealed record SimClrConfig
     internal Sequential MakeHead() => ProjectionHead.Create(Head, Encoder.FeatureCount, new Initializer(Seed ^ 0x48454144), HeadOutputs,
         HeadHidden == 0 ? null : HeadHidden, Encoder.Norm);
 
+    /// <summary>What every head has at least: a layer from features to hidden units, and one from those to outputs.</summary>
+    internal long CountHeadWeights()
+    {
+        long hidden = HeadHidden == 0 ? Encoder.FeatureCount : HeadHidden;
+        return Encoder.FeatureCount * hidden + hidden * HeadOutputs;
+    }
+
     internal Pipeline MakePipeline(ulong seed)
     {
         (ViewRecipe first, ViewRecipe second) = Views();
