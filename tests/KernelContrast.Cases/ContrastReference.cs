@@ -18,7 +18,7 @@ internal sealed class ContrastReference
     private readonly Func<double, double> _factor, _result;
 
     /// <summary>
-    /// What rounding rows to float32 adds to the size of a weight P(1 − P), in units of the contract's 1e-5: each z is off by
+    /// What rounding rows to float32 adds to the size of a softmax's or a sigmoid's weight P, in units of P(1 − P) and of the contract's 1e-5: each z is off by
     /// up to 2⁻²⁴ of itself, so each s by 2⁻²³, the difference of two by 2⁻²², and e^(s/τ) by 2⁻²²/τ of itself. Below τ = 0.02
     /// no float32 gradient of a key that is nobody's positive, and has such weights alone, is exact to 1e-5.
     /// </summary>
@@ -126,8 +126,8 @@ internal sealed class ContrastReference
     {
         if (_kind == LossKind.SigLip)
         {
-            Add(i, i, -u * Sigmoid(-_x[i, i]));
-            foreach (int j in Negatives(i)) Add(i, j, u * Sigmoid(_x[i, j]));
+            AddProbability(i, i, -u, Sigmoid(-_x[i, i]));
+            foreach (int j in Negatives(i)) AddProbability(i, j, u, Sigmoid(_x[i, j]));
             return;
         }
         double share = _kind == LossKind.Clip ? u / 2 : u;
