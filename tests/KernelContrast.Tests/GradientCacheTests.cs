@@ -139,7 +139,7 @@ internal sealed class GradientCacheTests
     [Test]
     public void A_step_has_the_memory_of_one_chunk_or_of_the_loss_and_the_embeddings()
     {
-        const int chunkSize = 16;
+        const int chunkSize = 20;
         SimClrConfig config = Config() with { HealthImages = 0, BatchSize = 512, HeadOutputs = 64 };
         long whole = Peak(config), chunked = Peak(config with { MicroBatch = chunkSize }), chunk = Peak(config with { BatchSize = chunkSize });
         long embeddings = 4L * Views * config.BatchSize * config.HeadOutputs;
