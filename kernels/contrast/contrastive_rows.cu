@@ -68,7 +68,12 @@ extern "C" __global__ void __launch_bounds__(Threads) contrastive_prepare(Prepar
     if (row >= p.rows) return; // with its whole warp
     const int64_t from = row * p.stride;
     const int stored = p.from_bf16 ? InBFloat16 : InFloat32;
-    auto h = [&](int d) { return load_rounded(p.h, from + d, stored); };
+    // Infinity becomes NaN: a similarity of -infinity would be left out of the sums as a pair that is none.
+    auto h = [&](int d)
+    {
+        const float x = load_rounded(p.h, from + d, stored);
+        return x + (x - x);
+    };
     const int64_t to = static_cast<int64_t>(row) * p.pitch;
     for (int d = p.dim + lane; d < p.pitch; d += 32) store_rounded(p.z, to + d, 0.0f, p.precision);
 

@@ -35,6 +35,36 @@ internal sealed class CallArgumentTests
     }
 
     [Test]
+    public void An_output_of_a_loss_on_spans_has_memory_of_its_own()
+    {
+        float[] memory = new float[64];
+        for (int i = 0; i < memory.Length; i++) memory[i] = MathF.Sin(i + 1);
+        var call = new LossCall(LossKind.Moco, 4, 4, 4, 0.5f) { Reduction = Reduction.None };
+        const int Embeddings = 0, Keys = 16, Positives = 32, Gradient = 48;
+        float[] losses = new float[4], upstream = [1, 2, 3, 4], before = [.. memory];
+        int[] labels = [0, 1, 2, 3, 4, 5, 6, 7];
+        foreach (int at in new[] { Embeddings + 13, Keys, Positives + 2, Gradient + 15 - 3 })
+            Assert.That(() => call.Run(Spans(memory.AsSpan(at, 4), memory.AsSpan(Gradient, 16))), Throws.ArgumentException.With.Message.Contains("overlap"), $"{at}");
+        Refused(() => call.Run(Spans(upstream, default)), "losses", "overlap");
+        Refused(() => call.Run(Spans(System.Runtime.InteropServices.MemoryMarshal.Cast<int, float>(labels.AsSpan(4)), default)), "losses", "overlap");
+        foreach (int at in new[] { Embeddings, Keys + 1, Positives - 1 })
+            Refused(() => call.Run(Spans(losses, memory.AsSpan(at, 16))), "gradient of the embeddings", "overlap");
+        Assert.That(memory, Is.EqualTo(before));
+        Assert.That(() => call.Run(Spans(losses, memory.AsSpan(Gradient, 16))), Throws.Nothing);
+
+        LossSpans Spans(Span<float> rows, Span<float> gradient) => new()
+        {
+            Embeddings = memory.AsSpan(Embeddings, 16),
+            Keys = memory.AsSpan(Keys, 16),
+            Positives = memory.AsSpan(Positives, 16),
+            Labels = labels,
+            GradLosses = upstream,
+            Losses = rows,
+            GradEmbeddings = gradient,
+        };
+    }
+
+    [Test]
     public void What_a_loss_call_gets_later_is_refused_where_memory_is_asked_for()
     {
         foreach (Device device in Devices)

@@ -97,6 +97,23 @@ internal sealed class LossInvariantTests
         static double Softplus(double x) => Math.Max(x, 0) + Math.Log(1 + Math.Exp(-Math.Abs(x)));
     }
 
+    /// <summary>Of keys and queues as well, and of either sign: a similarity of −∞ is not that of a pair that is none.</summary>
+    [Test]
+    public void Infinity_is_no_finite_loss([ValueSource(nameof(Devices))] string device, [ValueSource(nameof(Kinds))] LossKind kind, [Values] bool normalize)
+    {
+        for (int side = 0; side < 3; side++)
+            foreach (float infinity in new[] { float.PositiveInfinity, float.NegativeInfinity })
+            {
+                Problem problem = Problem.Random(kind, rows: 6, extra: kind == LossKind.Clip ? 0 : 3, dim: 1);
+                float[] matrix = side == 0 ? problem.Embeddings : side == 1 ? problem.Keys : problem.Positives;
+                if (matrix.Length == 0) continue;
+                matrix[2] = infinity;
+                Assert.That(problem.Run(device, 0.5f, normalize: normalize).Losses, Is.All.NaN, $"side {side}, {infinity}");
+                // Where the row has its own candidates, as of infinite keys, no loss is finite.
+                if (side == 1) Assert.That(problem.Run(device, 0.5f, Reduction.None, normalize).Losses, Is.All.NaN, $"{infinity}");
+            }
+    }
+
     /// <summary>1/‖h‖ of the smallest floats is beyond the largest. Of one dimension the gradient is 0, and infinity times 0 would be NaN.</summary>
     [Test]
     public void The_smallest_numbers_are_rows_like_others([ValueSource(nameof(Devices))] string device, [ValueSource(nameof(Kinds))] LossKind kind)
@@ -267,7 +284,7 @@ internal sealed class LossInvariantTests
             }
         }
 
-        internal Result Run(string device, float temperature, Reduction reduction = Reduction.Mean)
+        internal Result Run(string device, float temperature, Reduction reduction = Reduction.Mean, bool normalize = true)
         {
             using var scope = new TensorScope();
             Device on = Device.Parse(device);
@@ -285,20 +302,20 @@ internal sealed class LossInvariantTests
                 learned = reduction != Reduction.None;
                 return (Kind, learned) switch
                 {
-                    (LossKind.NtXent, true) => NtXent.Loss(h, tau, reduction: reduction, labels: labels),
-                    (LossKind.NtXent, _) => NtXent.Loss(h, temperature, reduction: reduction, labels: labels),
-                    (LossKind.Dcl, true) => Dcl.Loss(h, tau, reduction: reduction, labels: labels),
-                    (LossKind.Dcl, _) => Dcl.Loss(h, temperature, reduction: reduction, labels: labels),
-                    (LossKind.SupCon, true) => SupCon.Loss(h, labels!, tau, reduction),
-                    (LossKind.SupCon, _) => SupCon.Loss(h, labels!, temperature, reduction),
-                    (LossKind.InfoNce, true) => InfoNce.Loss(h, k, tau, reduction, labels: labels),
-                    (LossKind.InfoNce, _) => InfoNce.Loss(h, k, temperature, reduction, labels: labels),
-                    (LossKind.Clip, true) => Clip.Loss(h, k, tau, reduction, labels: labels),
-                    (LossKind.Clip, _) => Clip.Loss(h, k, temperature, reduction, labels: labels),
-                    (LossKind.SigLip, true) => SigLip.Loss(h, k, tau, bias, reduction, labels: labels),
-                    (LossKind.SigLip, _) => SigLip.Loss(h, k, temperature, Bias, reduction, labels: labels),
-                    (_, true) => Moco.Loss(h, p, k, tau, reduction, labels: labels),
-                    (_, _) => Moco.Loss(h, p, k, temperature, reduction, labels: labels),
+                    (LossKind.NtXent, true) => NtXent.Loss(h, tau, reduction: reduction, normalize: normalize, labels: labels),
+                    (LossKind.NtXent, _) => NtXent.Loss(h, temperature, reduction: reduction, normalize: normalize, labels: labels),
+                    (LossKind.Dcl, true) => Dcl.Loss(h, tau, reduction: reduction, normalize: normalize, labels: labels),
+                    (LossKind.Dcl, _) => Dcl.Loss(h, temperature, reduction: reduction, normalize: normalize, labels: labels),
+                    (LossKind.SupCon, true) => SupCon.Loss(h, labels!, tau, reduction, normalize),
+                    (LossKind.SupCon, _) => SupCon.Loss(h, labels!, temperature, reduction, normalize),
+                    (LossKind.InfoNce, true) => InfoNce.Loss(h, k, tau, reduction, normalize: normalize, labels: labels),
+                    (LossKind.InfoNce, _) => InfoNce.Loss(h, k, temperature, reduction, normalize: normalize, labels: labels),
+                    (LossKind.Clip, true) => Clip.Loss(h, k, tau, reduction, normalize: normalize, labels: labels),
+                    (LossKind.Clip, _) => Clip.Loss(h, k, temperature, reduction, normalize: normalize, labels: labels),
+                    (LossKind.SigLip, true) => SigLip.Loss(h, k, tau, bias, reduction, normalize: normalize, labels: labels),
+                    (LossKind.SigLip, _) => SigLip.Loss(h, k, temperature, Bias, reduction, normalize: normalize, labels: labels),
+                    (_, true) => Moco.Loss(h, p, k, tau, reduction, normalize: normalize, labels: labels),
+                    (_, _) => Moco.Loss(h, p, k, temperature, reduction, normalize: normalize, labels: labels),
                 };
             }
 

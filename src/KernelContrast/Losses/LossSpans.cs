@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using KernelContrast.Devices;
 
 namespace KernelContrast.Losses;
@@ -59,9 +60,11 @@ public partial struct LossCall
         if (!spans.Labels.IsEmpty && spans.Labels.Length != labels) throw new ArgumentException($"{op}: there are {spans.Labels.Length} labels, expected {labels}.");
         if (!spans.Losses.IsEmpty && (!apart || spans.Losses.Length != Rows) || !spans.GradLosses.IsEmpty && (!apart || spans.GradLosses.Length != Rows))
             throw new ArgumentException($"{op}: losses of rows go with Reduction.None, {Rows} of them; there is room for {spans.Losses.Length} and gradients are {spans.GradLosses.Length}.");
-        Apart(op, spans.GradEmbeddings, spans);
-        Apart(op, spans.GradKeys, spans);
-        if (spans.GradEmbeddings.Overlaps(spans.GradKeys)) throw new ArgumentException($"{op}: two gradients overlap; give each memory of its own.");
+        Apart(op, "losses", spans.Losses, spans);
+        Apart(op, "gradient of the embeddings", spans.GradEmbeddings, spans);
+        Apart(op, "gradient of the keys", spans.GradKeys, spans);
+        if (spans.GradEmbeddings.Overlaps(spans.GradKeys) || spans.Losses.Overlaps(spans.GradEmbeddings) || spans.Losses.Overlaps(spans.GradKeys))
+            throw new ArgumentException($"{op}: two outputs overlap; give each memory of its own.");
 
         fixed (float* embeddings = spans.Embeddings, keys = spans.Keys, positives = spans.Positives, gradEmbeddings = spans.GradEmbeddings, gradKeys = spans.GradKeys)
         fixed (int* labelled = spans.Labels)
@@ -116,9 +119,10 @@ public partial struct LossCall
             throw new ArgumentException($"{op}: {name} have {length} elements, but {rows} rows of {Dim} are {(long)rows * Dim} elements.");
     }
 
-    private static void Apart(string op, Span<float> gradient, in LossSpans spans)
+    private static void Apart(string op, string name, ReadOnlySpan<float> output, in LossSpans spans)
     {
-        if (gradient.Overlaps(spans.Embeddings) || gradient.Overlaps(spans.Keys) || gradient.Overlaps(spans.Positives))
-            throw new ArgumentException($"{op}: a gradient overlaps an input; give it memory of its own.");
+        if (output.Overlaps(spans.Embeddings) || output.Overlaps(spans.Keys) || output.Overlaps(spans.Positives) || output.Overlaps(spans.GradLosses)
+            || MemoryMarshal.AsBytes(output).Overlaps(MemoryMarshal.AsBytes(spans.Labels)))
+            throw new ArgumentException($"{op}: the memory for the {name} overlaps an input's; give it memory of its own.");
     }
 }

@@ -64,7 +64,7 @@ public sealed class Checkpoint
     {
         string file = Directory.Exists(path) ? System.IO.Path.Combine(path, FileName) : path;
         if (!File.Exists(file))
-            throw new FileNotFoundException($"{path}: there is no checkpoint here. Give the directory of a run, or its {FileName}.", file);
+            throw new FileNotFoundException($"{path}: there is no checkpoint here. Give the directory of a run, or its {FileName}; a run stopped before it saved one starts again without --resume.", file);
         using var reader = new SafetensorsReader(file);
         if (!reader.Metadata.TryGetValue(MetadataKey, out string? json))
             throw new DataFormatException(file, 8, $"expected a checkpoint with '{MetadataKey}' in its metadata, found plain tensors.");
