@@ -7,7 +7,7 @@
 //                          S_i = sum softplus(t_ij), M_i = sum sigmoid(t_ij),  t = s / tau + bias  (Sigmoid)
 //                          and its positive's s; with many positives, their sum, and S_i over them too
 //                column j: the same over rows, from the same tile (two-sided losses; a == b: the triangle's other half)
-//   weights      w_ij = d loss / d (s_ij / tau), from what contrastive_losses made of the statistics:
+//   weights      w_ij = d loss / d (s_ij / tau), in contrastive_coefficients' units, from what contrastive_losses made:
 //                  negative   exp((s_ij - m_i) / tau) scale_i + exp((s_ij - m_j) / tau) scale_j
 //                  positive   offset_i + offset_j, and where there are many, the exponentials too
 //                  Sigmoid    scale_i sigmoid(t_ij), for a positive scale_i (sigmoid(t_ij) - 1)

@@ -9,7 +9,9 @@
 //   sigmoid                 softplus(-t_i) + sum softplus(t_ij)     1                  d loss_i / d bias
 //
 // times the row's upstream gradient, in contrastive_coefficients. A row that does not count has loss, scale and offset 0.
-// Backward through the norm: grad_h = (g - z (z . g)) / |h|, g = 1/tau sum_j w_ij b_j.
+// Where every similarity of a row is near -1, scale reaches 7e37, which times that gradient need not be a float. So from
+// there to the last kernels gradients are in units of their own: of the one that all rows have, or a power of two near
+// the largest. Backward through the norm: grad_h = unit (g - z (z . g)) / |h|, g = 1/tau sum_j w_ij b_j.
 // Launched by Ops/Contrast.Cuda.cs. Everything overwrites its outputs.
 #include "common/prelude.cuh"
 
@@ -251,13 +253,28 @@ enum Reduction
     EachRow,
 };
 
-DEV float upstream(const float* grad_loss, const float* counted, int row, int reduction)
+// What all upstream gradients are multiples of: theirs where it is one, else the power of two below the largest finite one,
+// so that a row's is below 2 and a sum of two scales with it a float. The whole block takes part.
+DEV float unit_of(const float* grad_loss, const float* counted, int rows, int reduction)
 {
-    return reduction == EachRow ? grad_loss[row] : reduction == Mean ? grad_loss[0] / counted[0] : grad_loss[0];
+    SHARED(float, scratch, [Threads / 32]);
+    if (reduction != EachRow) return reduction == Mean ? grad_loss[0] / counted[0] : grad_loss[0];
+    float largest = 1.17549435e-38f; // the smallest that has a power of two for itself
+    for (int i = threadIdx.x; i < rows; i += Threads)
+    {
+        const float u = fabsf(grad_loss[i]);
+        if (u <= LargestFloat) largest = max_op(largest, u); // a row's NaN or infinity is its own affair
+    }
+    largest = warp_max(largest);
+    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = largest;
+    __syncthreads(); // every warp's is there
+    for (int w = 0; w < Threads / 32; w++) largest = max_op(largest, scratch[w]);
+    return __uint_as_float(__float_as_uint(largest) & 0x7f800000u);
 }
 
-// A thread per row.
-extern "C" __global__ void __launch_bounds__(Threads) contrastive_coefficients(float* __restrict__ scale_out,       // [rows]
+// A thread per row. Every block finds the same unit for itself.
+extern "C" __global__ void __launch_bounds__(Threads) contrastive_coefficients(float* __restrict__ unit_out,        // []
+                                                                               float* __restrict__ scale_out,       // [rows]
                                                                                float* __restrict__ offset_out,      // [rows]
                                                                                const float* __restrict__ scale,     // [rows]
                                                                                const float* __restrict__ offset,    // [rows]
@@ -266,8 +283,10 @@ extern "C" __global__ void __launch_bounds__(Threads) contrastive_coefficients(f
                                                                                int rows, int reduction)
 {
     const int i = blockIdx.x * Threads + threadIdx.x;
+    const float unit = unit_of(grad_loss, counted, rows, reduction);
+    if (i == 0) unit_out[0] = unit;
     if (i >= rows) return;
-    const float u = upstream(grad_loss, counted, i, reduction);
+    const float u = reduction == EachRow ? grad_loss[i] / unit : 1.0f;
     scale_out[i] = scale[i] == 0.0f ? 0.0f : u * scale[i]; // a row that does not count stays out, whatever its gradient
     offset_out[i] = offset[i] == 0.0f ? 0.0f : u * offset[i];
 }
@@ -279,6 +298,7 @@ struct GradientArguments
     const void* z;             // [rows, pitch]
     const float* inverse_norm; // [rows], or null: the rows are not normalised
     const float* scalars;      // [2]
+    const float* unit;         // [] or null: 1
     int64_t stride;
     int rows, dim, pitch, slices, precision;
 };
@@ -298,18 +318,20 @@ extern "C" __global__ void __launch_bounds__(Threads) contrastive_gradient(Gradi
     float along = 0.0f; // z . g
     for (int d = lane; d < p.dim; d += 32) along += folded(d) * load_rounded(p.z, at + d, p.precision);
     along = warp_sum(along);
-    const float scale = p.scalars[0], inverse = p.inverse_norm ? p.inverse_norm[row] : 1.0f;
+    // In double, since a product of two of the factors need not be a float where the gradient is.
+    const double factor = static_cast<double>(p.scalars[0]) * (p.unit ? p.unit[0] : 1.0f) * (p.inverse_norm ? p.inverse_norm[row] : 1.0f);
     const float radial = p.inverse_norm ? along : 0.0f;
     for (int d = lane; d < p.dim; d += 32)
-        p.grad[row * p.stride + d] = scale * (folded(d) - load_rounded(p.z, at + d, p.precision) * radial) * inverse;
+        p.grad[row * p.stride + d] = static_cast<float>(factor * (folded(d) - load_rounded(p.z, at + d, p.precision) * radial));
 }
 
-// grad_temperature = -factor / tau^2 sum_ij w_ij s_ij, grad_bias = sum_i u_i d loss_i / d bias. One block.
+// grad_temperature = -factor unit / tau^2 sum_ij w_ij s_ij, grad_bias = unit sum_i u_i d loss_i / d bias. One block.
 extern "C" __global__ void __launch_bounds__(Threads) contrastive_scalar_gradients(float* __restrict__ grad_temperature, // [] or null
                                                                                    float* __restrict__ grad_bias,        // [] or null
                                                                                    const float* __restrict__ by_tile,    // [tiles] of w s, or null
                                                                                    const float* __restrict__ by_bias,    // [rows]
                                                                                    const float* __restrict__ scalars,    // [2]
+                                                                                   const float* __restrict__ unit,       // []
                                                                                    float factor, int64_t tiles, int rows)
 {
     SHARED(double, scratch, [Threads / 32]);
@@ -321,6 +343,6 @@ extern "C" __global__ void __launch_bounds__(Threads) contrastive_scalar_gradien
     temperature = block_sum(temperature, scratch);
     bias = block_sum(bias, scratch);
     if (threadIdx.x != 0) return;
-    if (grad_temperature) grad_temperature[0] = static_cast<float>(-factor * temperature * scalars[0] * scalars[0]);
-    if (grad_bias) grad_bias[0] = static_cast<float>(bias);
+    if (grad_temperature) grad_temperature[0] = static_cast<float>(-factor * temperature * scalars[0] * scalars[0] * unit[0]);
+    if (grad_bias) grad_bias[0] = static_cast<float>(bias * unit[0]);
 }

@@ -151,10 +151,10 @@ internal abstract unsafe class ContrastCuda : ContrastKernels
         var plan = new ContrastPlan(device, call);
         nint stream = call.Stream;
         LaunchShape byRow = ThreadPerRow(call.Rows, stream);
-        ContrastModule.Coefficients.Launch(device, byRow, (long)plan.ScaledRows, (long)plan.OffsetRows, (long)plan.RowScale, (long)plan.RowOffset,
+        ContrastModule.Coefficients.Launch(device, byRow, (long)plan.Unit, (long)plan.ScaledRows, (long)plan.OffsetRows, (long)plan.RowScale, (long)plan.RowOffset,
             (long)call.GradLoss, (long)plan.Counted, call.Rows, (int)call.Reduction);
         if (call.Kind == LossKind.Clip)
-            ContrastModule.Coefficients.Launch(device, byRow, (long)plan.ScaledColumns, (long)plan.OffsetColumns, (long)plan.ColumnScale, (long)plan.ColumnOffset,
+            ContrastModule.Coefficients.Launch(device, byRow, (long)plan.Unit, (long)plan.ScaledColumns, (long)plan.OffsetColumns, (long)plan.ColumnScale, (long)plan.ColumnOffset,
                 (long)call.GradLoss, (long)plan.Counted, call.Rows, (int)call.Reduction);
 
         var products = new ContrastProducts
@@ -170,6 +170,7 @@ internal abstract unsafe class ContrastCuda : ContrastKernels
             Weights = plan.Weights,
             WeightsPitch = plan.WeightsPitch,
             Scalars = plan.Scalars,
+            Unit = plan.Unit,
         };
         bool rowsWanted = call.GradEmbeddings.Pointer != 0, columnsWanted = call.GradKeys.Pointer != 0;
         for (int first = 0; (rowsWanted || columnsWanted || call.GradTemperature != 0) && first < call.Rows; first += plan.StripeRows)
@@ -187,7 +188,7 @@ internal abstract unsafe class ContrastCuda : ContrastKernels
         if (columnsWanted) products.Gradient(call.GradKeys, 0, call.Columns, plan.GradColumns, plan.Keys, call.Normalize ? plan.ColumnInverseNorm : 0, 1);
         if (call.GradTemperature != 0 || call.GradBias != 0)
             ContrastModule.ScalarGradients.Launch(device, new(1, 256) { Stream = stream }, (long)call.GradTemperature, (long)call.GradBias, (long)plan.ByTile,
-                (long)plan.OffsetRows, (long)plan.Scalars, call.IsWithinBatch ? 0.5f : 1f, plan.AllTiles, call.Rows);
+                (long)plan.OffsetRows, (long)plan.Scalars, (long)plan.Unit, call.IsWithinBatch ? 0.5f : 1f, plan.AllTiles, call.Rows);
 
         void Weights(in LossCall call, int first, int stripe)
         {

@@ -123,29 +123,43 @@ internal static unsafe class ContrastLosses
         if (batch.Call.Reduction != Reduction.None) *loss = (float)total;
     }
 
-    /// <summary>u·r and u·share of every row; the upstream gradient of a mean or sum, the same for all, waits for the end.</summary>
+    /// <summary>
+    /// u·r and u·share of every row. The upstream gradient of a mean or sum, the same for all, waits for the end; of each
+    /// row's the power of two below the largest does, since r reaches 7e37 and times it need not be a float.
+    /// </summary>
     internal static void SetWeights(ref ContrastBatch batch)
     {
-        Set(ref batch, ref batch.Left, counts: true);
-        if (!batch.IsSquare && !batch.IsSwept) Set(ref batch, ref batch.Right, batch.HasColumnSums);
         float* upstream = (float*)batch.Call.GradLoss;
-        batch.GradientScale = batch.Call.Reduction switch
+        double unit = batch.Call.Reduction switch
         {
             Reduction.Mean => *upstream / *batch.Counted,
             Reduction.Sum => *upstream,
-            _ => 1,
-        } * (batch.Kind == LossKind.Clip ? 0.5 : 1) / batch.Temperature;
+            _ => PowerOfTwo(new(upstream, batch.Left.Rows.Count)),
+        };
+        Set(ref batch, ref batch.Left, counts: true, unit);
+        if (!batch.IsSquare && !batch.IsSwept) Set(ref batch, ref batch.Right, batch.HasColumnSums, unit);
+        batch.GradientScale = unit * (batch.Kind == LossKind.Clip ? 0.5 : 1) / batch.Temperature;
 
-        static void Set(ref ContrastBatch batch, ref ContrastSide side, bool counts)
+        static void Set(ref ContrastBatch batch, ref ContrastSide side, bool counts, double unit)
         {
             bool apart = batch.Call.Reduction == Reduction.None;
             for (int i = 0; i < side.Rows.PaddedRows; i++)
             {
-                float u = !counts || i >= side.Rows.Count ? 0 : apart ? ((float*)batch.Call.GradLoss)[batch.OriginalRow(i)] : 1;
-                side.Weight[i] = counts ? u * side.InverseSum[i] : 0;
-                side.PositiveWeight[i] = counts ? u * side.Share[i] : 0;
+                bool isRow = counts && i < side.Rows.Count && (side.InverseSum[i] != 0 || side.Share[i] != 0); // else it stays out, whatever its gradient
+                float u = !isRow ? 0 : apart ? (float)(((float*)batch.Call.GradLoss)[batch.OriginalRow(i)] / unit) : 1;
+                side.Weight[i] = isRow ? u * side.InverseSum[i] : 0;
+                side.PositiveWeight[i] = isRow ? u * side.Share[i] : 0;
             }
         }
+    }
+
+    /// <summary>The power of two at or below the largest finite magnitude.</summary>
+    private static double PowerOfTwo(ReadOnlySpan<float> values)
+    {
+        float largest = float.Epsilon;
+        foreach (float value in values)
+            if (float.IsFinite(value)) largest = Math.Max(largest, Math.Abs(value));
+        return Math.ScaleB(1, Math.ILogB((double)largest));
     }
 
     /// <summary>∂/∂τ = −1/τ Σ z·g over the rows, half of it within one batch, where every similarity belongs to two rows; ∂/∂b.</summary>

@@ -39,7 +39,7 @@ internal readonly struct ContrastPlan
     internal readonly long ForwardBytes;
 
     // Workspace of the backward pass.
-    internal readonly nint ScaledRows, OffsetRows, ScaledColumns, OffsetColumns, Weights, Partial, GradColumns, ByTile;
+    internal readonly nint Unit, ScaledRows, OffsetRows, ScaledColumns, OffsetColumns, Weights, Partial, GradColumns, ByTile;
     internal readonly long BackwardBytes;
 
     internal ContrastPlan(Device device, in LossCall call)
@@ -92,6 +92,7 @@ internal readonly struct ContrastPlan
         ForwardBytes = at - call.Workspace;
 
         at = call.Workspace;
+        Unit = Floats(ref at, 1);
         ScaledRows = Floats(ref at, rows);
         OffsetRows = Floats(ref at, rows);
         ScaledColumns = Floats(ref at, twoSided ? rows : 0);
@@ -281,7 +282,7 @@ internal struct LossesArguments
 
 internal struct GradientArguments
 {
-    internal nint Grad, Partial, Z, InverseNorm, Scalars;
+    internal nint Grad, Partial, Z, InverseNorm, Scalars, Unit;
     internal long Stride;
     internal int Rows, Dim, Pitch, Slices, Precision;
 }

@@ -21,6 +21,9 @@ internal readonly unsafe struct ContrastProducts
     internal required long WeightsPitch { get; init; }
     internal required nint Scalars { get; init; }
 
+    /// <summary>What the weights are to be multiplied by; 0 for 1.</summary>
+    internal nint Unit { get; init; }
+
     private nint RowBytes => (nint)Pitch * (Precision == Precision.BFloat16 ? 2 : 4);
 
     /// <summary>to = (or +=) w z, or wᵀ z by column; the depth may be cut into slices, each with sums of its own.</summary>
@@ -60,6 +63,7 @@ internal readonly unsafe struct ContrastProducts
             Z = z + RowBytes * first,
             InverseNorm = inverseNorm == 0 ? 0 : inverseNorm + sizeof(float) * first,
             Scalars = Scalars,
+            Unit = Unit,
             Stride = to.RowStride,
             Rows = lines,
             Dim = Dim,

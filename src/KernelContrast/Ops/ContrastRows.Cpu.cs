@@ -215,7 +215,9 @@ internal static unsafe class ContrastRows<T> where T : struct, ISimd<T>
             // grad = scale/‖h‖ · (g − z (z·g))
             float* gradient = Row(side.Gradient, row);
             T minus = T.Create(normalize ? -along : 0);
-            T factor = T.Create((float)Math.Clamp(batch.GradientScale * Math.Min(side.InverseNorm[i], float.MaxValue), -float.MaxValue, float.MaxValue));
+            // In two factors, since their product need not be a float where the gradient is; each finite, so that 0 stays 0.
+            double whole = Math.Clamp(batch.GradientScale * Math.Min(side.InverseNorm[i], float.MaxValue), -1e75, 1e75), power = whole == 0 ? 1 : Math.ScaleB(1, Math.ILogB(whole) / 2);
+            T factor = T.Create((float)(whole / power)), rest = T.Create((float)power);
             for (int k = 0; k < rows.Dim; k += rows.Panel)
             {
                 float* z = side.Z + rows.ColumnPanel(i, k / rows.Panel);
@@ -223,7 +225,7 @@ internal static unsafe class ContrastRows<T> where T : struct, ISimd<T>
                 {
                     T g = T.Load(sums + k + c);
                     if (normalize) g = T.Fma(minus, T.Load(z + c), g);
-                    g = T.Mul(g, factor);
+                    g = T.Mul(T.Mul(g, factor), rest);
                     if (k + c + T.Width <= rows.Dim) T.Store(gradient + k + c, g);
                     else T.StorePartial(gradient + k + c, g, rows.Dim - k - c);
                 }
