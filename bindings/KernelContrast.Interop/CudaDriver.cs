@@ -169,9 +169,6 @@ public static unsafe partial class CudaDriver
     /// <summary>The description of an error, owned by the driver.</summary>
     [LibraryImport(CudaLibrary.Name)] public static partial int cuGetErrorString(int code, out byte* text);
 
-    /// <summary>The emulated driver's text for its last error: kernel, thread and source line.</summary>
-    [LibraryImport(CudaLibrary.Name)] internal static partial int kceErrorDetail(byte* text, int capacity);
-
     /// <summary>The emulated driver's order of threads (0 forward, 1 reverse) and of asynchronous copies (0 early, 1 late).</summary>
     [LibraryImport(CudaLibrary.Name)] public static partial int kceConfigure(int order, int copies);
 

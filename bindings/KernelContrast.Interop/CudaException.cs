@@ -1,7 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
-using System.Text;
 
 namespace KernelContrast.Interop;
 
@@ -33,13 +32,6 @@ public sealed class CudaException : Exception
         throw new CudaException(result, $"{(parenthesis > 0 ? work[(work.LastIndexOf('.', parenthesis) + 1)..parenthesis] : work)}: {name}, {description}{EmulatorDetail()}.");
     }
 
-    /// <summary>": " and what the emulated driver, or a library for tests on it, says of its last error; empty on NVIDIA's.</summary>
-    internal static unsafe string EmulatorDetail()
-    {
-        if (CudaLibrary.Kind != CudaDriverKind.Emulated) return "";
-        Span<byte> buffer = stackalloc byte[1024];
-        int length;
-        fixed (byte* p = buffer) length = CudaDriver.kceErrorDetail(p, buffer.Length);
-        return length > 0 ? ": " + Encoding.UTF8.GetString(buffer[..Math.Min(length, buffer.Length - 1)]) : "";
-    }
+    /// <summary>": " and <see cref="CudaLibrary.EmulatorDetail()"/>, where that says something.</summary>
+    internal static string EmulatorDetail() => CudaLibrary.EmulatorDetail() is { Length: > 0 } detail ? $": {detail}" : "";
 }

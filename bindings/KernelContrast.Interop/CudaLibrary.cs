@@ -1,5 +1,6 @@
 using System.Reflection;
 using System.Runtime.InteropServices;
+using System.Text;
 
 namespace KernelContrast.Interop;
 
@@ -28,6 +29,8 @@ public static class CudaLibrary
     public const string EmulatorVariable = "KERNELCONTRAST_EMULATOR";
 
     private const string EmulatorFile = "libkernelcontrast_emulator.so";
+
+    private const int InvalidValue = 1; // CUDA_ERROR_INVALID_VALUE
 
     private static readonly Lock Guard = new();
     private static CudaDriverKind? _chosen;
@@ -60,6 +63,17 @@ public static class CudaLibrary
         }
     }
 
+    /// <summary>Makes the driver in use ready: cuInit.</summary>
+    /// <exception cref="NotSupportedException">An environment variable of the emulated driver has a wrong value; the message says which, and what is allowed.</exception>
+    /// <exception cref="CudaException">The driver refuses.</exception>
+    public static void Initialize()
+    {
+        int result = CudaDriver.cuInit(0);
+        if (result == InvalidValue && _chosen == CudaDriverKind.Emulated && EmulatorDetail() is { Length: > 0 } problem)
+            throw new NotSupportedException($"{problem}.");
+        CudaException.Check(result, nameof(CudaDriver.cuInit));
+    }
+
     /// <summary>Counts a driver's devices without choosing it, for listing them. Says why when there are none.</summary>
     public static unsafe int CountDevices(CudaDriverKind kind, out string reason)
     {
@@ -74,7 +88,8 @@ public static class CudaLibrary
         var countDevices = (delegate* unmanaged<int*, int>)NativeLibrary.GetExport(library, nameof(CudaDriver.cuDeviceGetCount));
         int count = 0, result = initialise(0);
         if (result == 0) result = countDevices(&count);
-        reason = result != 0 ? $"{path} is there but finds no usable GPU (CUDA error {result})."
+        reason = result == InvalidValue && kind == CudaDriverKind.Emulated ? $"{EmulatorDetail(library)}."
+            : result != 0 ? $"{path} is there but finds no usable GPU (CUDA error {result})."
             : count == 0 ? $"{path} is there but finds no GPU." : "";
         return count;
     }
@@ -86,6 +101,18 @@ public static class CudaLibrary
     public static string EmulatedKernelFolder => _chosen == CudaDriverKind.Emulated
         ? System.IO.Path.Combine(System.IO.Path.GetDirectoryName(_path)!, "kernels")
         : throw new InvalidOperationException("The emulated driver is not in use.");
+
+    /// <summary>What the emulated driver, or a library for tests on it, says of its last error; empty on NVIDIA's.</summary>
+    internal static string EmulatorDetail() => _chosen == CudaDriverKind.Emulated ? EmulatorDetail(_library) : "";
+
+    private static unsafe string EmulatorDetail(nint emulator)
+    {
+        var detail = (delegate* unmanaged<byte*, int, int>)NativeLibrary.GetExport(emulator, "kceErrorDetail");
+        Span<byte> buffer = stackalloc byte[1024];
+        int length;
+        fixed (byte* p = buffer) length = detail(p, buffer.Length);
+        return Encoding.UTF8.GetString(buffer[..Math.Clamp(length, 0, buffer.Length - 1)]);
+    }
 
     internal static bool HasExport(string name) => NativeLibrary.TryGetExport(_library, name, out _);
 

@@ -49,6 +49,7 @@ bool is_stream(void* stream)
 KCE_API cuInit(unsigned flags)
 {
     if (flags != 0) return error(InvalidValue, "cuInit takes no flags");
+    if (!settings().problem.empty()) return error(InvalidValue, settings().problem);
     initialised = true;
     return Success;
 }

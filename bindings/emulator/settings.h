@@ -1,6 +1,7 @@
 // How the emulator schedules: chosen by environment variables, or by kceConfigure in tests.
 #pragma once
 #include <cstddef>
+#include <string>
 
 namespace kce
 {
@@ -19,7 +20,12 @@ struct Settings
     int capability = 80;               // KERNELCONTRAST_EMULATOR_CAPABILITY = 8.0 | 9.0, what the device says it is
     double watchdog_seconds = 60;      // KERNELCONTRAST_EMULATOR_WATCHDOG, processor time of a block; 0: no limit
 
+    std::string problem; // names a variable with a wrong value, which cuInit refuses; else empty
+
     Settings();
+
+private:
+    void refuse(const char* name, const char* value, const std::string& expected);
 };
 
 Settings& settings();

@@ -45,4 +45,45 @@ internal sealed class DeviceTests
 
     [TestCase("0"), TestCase("-3"), TestCase("many")]
     public void A_wrong_number_of_threads_is_refused(string threads) => Tool.Refuses(["gradcheck", "--op", "relu", "--threads", threads], "--threads");
+
+    [TestCase("KERNELCONTRAST_EMULATOR_ORDER", "backwards", "forward or reverse")]
+    [TestCase("KERNELCONTRAST_EMULATOR_COPIES", "never", "late or early")]
+    [TestCase("KERNELCONTRAST_EMULATOR_CAPABILITY", "9.9", "8.0 or 9.0")]
+    [TestCase("KERNELCONTRAST_EMULATOR_THREADS", "0", "1 to 256"), TestCase("KERNELCONTRAST_EMULATOR_THREADS", "2.5", "1 to 256"), TestCase("KERNELCONTRAST_EMULATOR_THREADS", "two", "1 to 256")]
+    [TestCase("KERNELCONTRAST_EMULATOR_STACK", "1000", "16384 to 1073741824"), TestCase("KERNELCONTRAST_EMULATOR_STACK", "64K", "16384 to 1073741824")]
+    [TestCase("KERNELCONTRAST_EMULATOR_WATCHDOG", "-1", "seconds, or 0"), TestCase("KERNELCONTRAST_EMULATOR_WATCHDOG", "nan", "seconds, or 0")]
+    [TestCase("KERNELCONTRAST_HOPPER_KERNELS", "yes", "'on', 'always' or 'off'")]
+    [TestCase("KERNELCONTRAST_VENDOR_LIBRARIES", "yes", "'on' or 'off'")]
+    [TestCase("KERNELCONTRAST_THREADS", "many", "1 to 1024")]
+    [TestCase("KERNELCONTRAST_SIMD", "100", "128, 256 or 512")]
+    public void A_wrong_value_of_an_environment_variable_is_refused_by_its_name(string variable, string value, string expected) =>
+        Assert.That(Refused(variable, value, variable == "KERNELCONTRAST_SIMD" ? "cpu" : "cuda-emulated").Error, Does.StartWith($"kernelcontrast: {variable}={value}: expected").And.Contain(expected));
+
+    /// <summary>Paths of libraries: refused with what was tried, and the variable to mend.</summary>
+    [TestCase("KERNELCONTRAST_EMULATOR", "cuda-emulated"), TestCase("KERNELCONTRAST_CUDA_DRIVER", "cuda")]
+    public void A_wrong_path_of_a_driver_is_refused_by_its_variable(string variable, string device) =>
+        Assert.That(Refused(variable, "/nowhere/driver.so", device).Error, Does.Contain("could not load /nowhere/driver.so").And.Contain(variable));
+
+    private static Tool Refused(string variable, string value, string device)
+    {
+        Tool run = Tool.RunWith([(variable, value)], "gradcheck", "--op", "relu", "--device", device);
+        run.WasRefused($"{variable}={value}", variable, value);
+        return run;
+    }
+
+    [TestCase("KERNELCONTRAST_EMULATOR_ORDER", ""), TestCase("KERNELCONTRAST_EMULATOR_ORDER", "reverse"), TestCase("KERNELCONTRAST_EMULATOR_WATCHDOG", "0.5")]
+    [TestCase("KERNELCONTRAST_EMULATOR_THREADS", "1"), TestCase("KERNELCONTRAST_EMULATOR_STACK", "20000"), TestCase("KERNELCONTRAST_HOPPER_KERNELS", "")]
+    public void A_right_value_of_an_environment_variable_is_taken(string variable, string value)
+    {
+        Tool run = Tool.RunWith([(variable, value)], "gradcheck", "--op", "relu", "--device", "cuda-emulated");
+        Assert.That(run.ExitCode, Is.Zero, run.Error);
+    }
+
+    [Test]
+    public void Devices_says_why_the_emulated_one_cannot_be_used()
+    {
+        Tool run = Tool.RunWith([("KERNELCONTRAST_EMULATOR_CAPABILITY", "9.9")], "devices");
+        Assert.That(run.ExitCode, Is.Zero, run.Error);
+        Assert.That(run.Output, Does.Match("(?m)^cuda-emulated +no ").And.Contain("cuda-emulated: KERNELCONTRAST_EMULATOR_CAPABILITY=9.9: expected 8.0 or 9.0."));
+    }
 }

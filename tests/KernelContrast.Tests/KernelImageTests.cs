@@ -208,6 +208,21 @@ internal sealed class KernelImageTests
     }
 
     [Test]
+    public void A_folder_of_images_that_is_none_is_refused_by_its_variable()
+    {
+        string? before = Environment.GetEnvironmentVariable(KernelImage.FolderVariable);
+        try
+        {
+            Environment.SetEnvironmentVariable(KernelImage.FolderVariable, _folder);
+            Directory.CreateDirectory(_folder);
+            Assert.That(KernelImage.ImageFolders(), Is.EqualTo(new[] { _folder }));
+            Environment.SetEnvironmentVariable(KernelImage.FolderVariable, Path.Combine(_folder, "none"));
+            Assert.That(KernelImage.ImageFolders, Throws.InstanceOf<NotSupportedException>().With.Message.StartsWith($"{KernelImage.FolderVariable}={Path.Combine(_folder, "none")}: there is no such folder"));
+        }
+        finally { Environment.SetEnvironmentVariable(KernelImage.FolderVariable, before); }
+    }
+
+    [Test]
     public void An_image_built_ahead_is_taken_when_it_fits_the_gpu_and_the_sources()
     {
         string hash = Ahead("compute_80", KernelSources.HashOf(Module));

@@ -26,7 +26,7 @@ public sealed unsafe partial class CudaDevice : IDisposable
         {
             CudaDriverKind kind = CudaLibrary.Kind ?? CudaDriverKind.Nvidia;
             CudaLibrary.Use(kind);
-            CudaException.Check(CudaDriver.cuInit(0));
+            CudaLibrary.Initialize();
             int ordinal = OrdinalOf(context);
             return stream == 0 && IsPrimary(context, ordinal) ? Open(kind, ordinal) : new(kind, ordinal, context, stream);
         }

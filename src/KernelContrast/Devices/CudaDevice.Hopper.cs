@@ -34,6 +34,6 @@ public sealed partial class CudaDevice
         null or "" or "off" => HopperKernels.Off,
         "on" => ComputeCapability == (9, 0) ? HopperKernels.On : HopperKernels.Off,
         "always" => ComputeCapability == (9, 0) ? HopperKernels.Always : HopperKernels.Off,
-        string other => throw new ArgumentException($"{HopperVariable} is 'on', 'always' or 'off', not '{other}'."),
+        string other => throw new NotSupportedException($"{HopperVariable}={other}: expected 'on', 'always' or 'off'."),
     };
 }

@@ -74,6 +74,6 @@ public sealed partial class CudaDevice
         null or "" => kind == CudaDriverKind.Nvidia,
         "on" => true,
         "off" => false,
-        string other => throw new ArgumentException($"{VendorVariable} is 'on' or 'off', not '{other}'."),
+        string other => throw new NotSupportedException($"{VendorVariable}={other}: expected 'on' or 'off'."),
     };
 }

@@ -69,7 +69,7 @@ public sealed unsafe partial class CudaDevice : Device
             string name = NameOf(kind, ordinal);
             if (Opened.TryGetValue(name, out CudaDevice? device)) return device;
             CudaLibrary.Use(kind);
-            CudaException.Check(CudaDriver.cuInit(0));
+            CudaLibrary.Initialize();
             return Opened[name] = new CudaDevice(kind, ordinal);
         }
     }

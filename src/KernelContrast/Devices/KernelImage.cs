@@ -75,8 +75,10 @@ internal static class KernelImage
     }
 
     /// <summary>The folder of the variable; else <c>kernels</c> beside the program and a checkout's build.</summary>
-    private static IEnumerable<string> ImageFolders() => Environment.GetEnvironmentVariable(FolderVariable) is { Length: > 0 } folder
-        ? [folder]
+    /// <exception cref="NotSupportedException">The variable's is no folder.</exception>
+    internal static IEnumerable<string> ImageFolders() => Environment.GetEnvironmentVariable(FolderVariable) is { Length: > 0 } folder
+        ? Directory.Exists(folder) ? [folder] : throw new NotSupportedException(
+            $"{FolderVariable}={folder}: there is no such folder; expected the one of './build.sh kernels', or unset it to compile kernels at first use.")
         : [Path.Combine(AppContext.BaseDirectory, "kernels"), .. CudaLibrary.CheckoutFolders().Select(checkout => Path.Combine(checkout, "build", "kernels"))];
 
     private static byte[] Emulated(string module, bool isChecked)
