@@ -20,6 +20,9 @@ internal static class ConfigFile
 
     private const string OutKey = "out";
 
+    /// <summary>What stood for "not given" in the files of earlier versions.</summary>
+    private static readonly Dictionary<string, string> FormerDefaults = new() { ["image-size"] = "0" };
+
     private const int MostBytes = 1 << 20;
 
     internal static Option<string?> Option { get; } = new("--config")
@@ -115,6 +118,7 @@ internal static class ConfigFile
             Option option = Settable(verb).FirstOrDefault(o => KeyOf(o) == property.Name)
                 ?? throw new UserError($"{path}: '{property.Name}' is no option of '{verb.Name}'. Known are {string.Join(", ", Settable(verb).Select(KeyOf))}.");
             if (given.GetResult(option) is { Implicit: false }) continue;
+            if (FormerDefaults.TryGetValue(property.Name, out string? former) && property.Value.ValueKind == JsonValueKind.Number && property.Value.GetRawText() == former) continue;
             arguments.AddRange(Values(path, property).Select(value => $"{option.Name}={value}"));
         }
         return arguments;

@@ -232,6 +232,24 @@ internal sealed class MistakeTests
         Tool.Refuses(["pretrain", "--data", _data, "--resume", moved, "--images", "20"], "30 images", "20 images");
     }
 
+    /// <summary>Earlier versions wrote 0 where no size was given.</summary>
+    [Test]
+    public void A_run_of_an_earlier_version_whose_image_size_is_0_goes_on()
+    {
+        string began = _folder["earlier"], options = Path.Combine(began, "run.json");
+        Assert.That(Tool.Run([.. Pretrain("--out", began), "--batch-size", "10", "--epochs", "1", "--images", "30"]).ExitCode, Is.Zero);
+        string written = File.ReadAllText(options), earlier = written.Replace("\"image-size\": null", "\"image-size\": 0", StringComparison.Ordinal);
+        Assert.That(earlier, Is.Not.EqualTo(written));
+        File.WriteAllText(options, earlier);
+        foreach (string[] more in new string[][] { [], ["--config", options] })
+        {
+            Tool run = Tool.Run(["pretrain", "--data", _data, "--resume", began, .. more]);
+            Assert.That(run.ExitCode, Is.Zero, run.Error);
+        }
+        File.WriteAllText(options, written.Replace("\"image-size\": null", "\"image-size\": -1", StringComparison.Ordinal));
+        Tool.Refuses(["pretrain", "--data", _data, "--resume", began], "--image-size is -1, expected 1 to 8192");
+    }
+
     [Test]
     public void Directories_that_cannot_be_are_refused()
     {
