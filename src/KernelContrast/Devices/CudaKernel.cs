@@ -90,6 +90,8 @@ internal sealed class CudaFunction
 {
     private readonly string _name;
     private readonly int[]? _sizes;
+    private readonly Lock _raising = new();
+    private volatile int _dynamicSharedLimit = 48 << 10;
 
     internal CudaFunction(string name, nint handle)
     {
@@ -103,12 +105,17 @@ internal sealed class CudaFunction
 
     internal nint Handle { get; }
 
-    internal int DynamicSharedLimit { get; private set; } = 48 << 10;
+    internal int DynamicSharedLimit => _dynamicSharedLimit;
 
+    /// <summary>Never lowers it: another thread may be about to launch with more.</summary>
     internal void RaiseDynamicShared(int bytes)
     {
-        CudaException.Check(CudaDriver.cuFuncSetAttribute(Handle, CudaDriver.MaxDynamicSharedSizeBytes, bytes), _name);
-        DynamicSharedLimit = bytes;
+        lock (_raising)
+        {
+            if (bytes <= _dynamicSharedLimit) return;
+            CudaException.Check(CudaDriver.cuFuncSetAttribute(Handle, CudaDriver.MaxDynamicSharedSizeBytes, bytes), _name);
+            _dynamicSharedLimit = bytes;
+        }
     }
 
     internal void CheckArguments(ReadOnlySpan<KernelArgument> arguments)

@@ -45,6 +45,8 @@ internal sealed class KernelLibrary(CudaDevice device) : IDisposable
     {
         lock (_lock)
         {
+            // Another thread may have been first; a function has one limit of shared memory, so there must be one of it.
+            if (kernel.Index < _functions.Length && _functions[kernel.Index] is { } found) return found;
             if (!_modules.TryGetValue(kernel.Module, out CudaModuleHandle? module))
                 _modules[kernel.Module] = module = new CudaModuleHandle(KernelImage.Find(device, kernel.Module, Checked));
             CudaException.Check(CudaDriver.cuModuleGetFunction(out nint handle, module.DangerousGetHandle(), kernel.Name),

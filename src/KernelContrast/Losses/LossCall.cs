@@ -15,6 +15,12 @@ public readonly record struct DeviceMatrix(nint Pointer, long RowStride, DType T
 /// call <see cref="Forward"/> and, when gradients are wanted, <see cref="Backward"/> with the same values. The tape and the
 /// calls on spans go through here too. Addresses are multiples of their elements' size, on CUDA those of saved memory and
 /// workspace of 256; others are refused.
+/// <para><b>Threads.</b> Any number of calls may run at the same time on one device, from any threads, and each gives the bits that it
+/// gives alone, as long as none writes memory that another uses: outputs, saved memory and workspace are each call's own, inputs
+/// may be shared. On the CPU they take turns at the device's threads; <see cref="Devices.CpuDevice.Threads"/>, on which sizes and bits
+/// depend, stays the same from <see cref="SavedBytes"/> to the end of <see cref="Backward"/>. On CUDA each is issued to its stream, and its
+/// memory is in use until the stream is past it: two may share a workspace only where one thread issues both, one after the
+/// other, to one stream. Device.Dispose, <see cref="Devices.CudaDevice.Capture"/> and changes of the device's settings wait until no call is under way.</para>
 /// </remarks>
 public partial struct LossCall
 {

@@ -10,6 +10,7 @@ namespace KernelContrast;
 /// Set what describes the problem, ask <see cref="SavedBytes"/> and, for gradients, <see cref="WorkspaceBytes"/>, set the
 /// addresses, then call <see cref="Forward"/> and, when gradients are wanted, <see cref="Backward"/> with the same values.
 /// Addresses are multiples of their elements' size, on CUDA those of saved memory and workspace of 256; others are refused.
+/// Several may run at the same time, each on memory of its own: <see cref="LossCall"/> says what that takes.
 /// </remarks>
 public struct CosineSimilarityCall
 {

@@ -10,6 +10,7 @@ namespace KernelContrast;
 /// <remarks>
 /// Set what describes the problem, ask <see cref="WorkspaceBytes"/>, set the addresses, then call <see cref="Run(Device)"/>.
 /// Addresses are multiples of their elements' size, on CUDA that of the workspace of 256; others are refused.
+/// Several may run at the same time, each on memory of its own: <see cref="LossCall"/> says what that takes.
 /// </remarks>
 public struct CosineTopKCall
 {
