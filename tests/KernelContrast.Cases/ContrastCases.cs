@@ -33,8 +33,10 @@ internal sealed class ContrastCases : ICaseSource
                 yield return Case(kind, "all rows zero", 6, 7, 5, plain, (_, _) => 0);
                 // Of pairs, one row is none.
                 if (kind is not (LossKind.NtXent or LossKind.Dcl)) yield return Case(kind, "a single row", 1, 1, 3, plain);
+                // Vectors are of 4, 8 or 16, and packed two side by side.
+                if (kind is not (LossKind.NtXent or LossKind.Dcl)) yield return Case(kind, "all but one of a whole number of vectors", 63, 63, 20, plain);
                 yield return Case(kind, "identical rows", 40, 41, 24, plain, (_, k) => k - 7);
-                yield return Case(kind, "norms 1e-18 and 1e18", 12, 13, 24, plain, (i, k) => (i % 3 == 0 ? 1e-18 : i % 3 == 1 ? 1e18 : 1) * Math.Sin(1 + i * 24 + k));
+                yield return Case(kind, "norms 1e-22 and 1e22", 12, 13, 24, plain, (i, k) => (i % 3 == 0 ? 1e-22 : i % 3 == 1 ? 1e22 : 1) * Math.Sin(1 + i * 24 + k));
                 yield return Case(kind, "converged", 34, 34, 40, plain, (i, k) => Math.Sin(1 + 3.7 * (i % 17 * 40 + k) * (i % 17 + 1)) + 1e-4 * Math.Cos(5 + i * 40 + k));
                 yield return Case(kind, "NaN in one row", 8, 8, 5, plain, (i, k) => i == 2 && k == 3 ? double.NaN : 1 + i * k);
                 foreach (Precision precision in new[] { Precision.Tf32, Precision.BFloat16 })
@@ -47,6 +49,14 @@ internal sealed class ContrastCases : ICaseSource
                 }
             }
         }
+        // Biases so large that only pairs, or only what are none, cost something, or that logits of nearly equal rows cancel.
+        foreach (float temperature in new[] { 0.1f, 0.023f, 0.01f })
+            foreach (float bias in new[] { -300f, -100, -42, 42, 100, 300 })
+            {
+                var far = new Choice(temperature, bias, Reduction: Reduction.None, LearnScalars: true);
+                yield return Case(LossKind.SigLip, $"bias {bias}", 34, 40, 20, far);
+                yield return Case(LossKind.SigLip, $"bias {bias}, near", 10, 13, 20, far, (i, k) => Math.Sin(1 + k) + 0.05 * Math.Sin(5 + i * 20 + k));
+            }
         // Where only rows get a gradient, a device may go over the columns once: more than one block of them, and its edges.
         foreach (LossKind kind in new[] { LossKind.Moco, LossKind.InfoNce })
             foreach (float temperature in new[] { 0.1f, 0.023f, 0.01f })

@@ -80,6 +80,8 @@ internal sealed class LossDigitTests
         Assert.That(NtXent.Loss(batch, temperature).Item() / ((2 * pairs - 2) * one), Is.EqualTo(1).Within(1e-4));
         foreach (Tensor loss in new[] { InfoNce.Loss(rows, rows, temperature), Clip.Loss(rows, rows, temperature) })
             Assert.That(loss.Item() / ((pairs - 1) * one), Is.EqualTo(1).Within(1e-4));
+        // Halfway between pairs and others, so that each of a row's terms is e^(−½/τ).
+        Assert.That(SigLip.Loss(rows, rows, temperature, -0.5f / temperature).Item() / (pairs * Math.Sqrt(one)), Is.EqualTo(1).Within(1e-4));
     }
 
     [TestCase(false), TestCase(true)]

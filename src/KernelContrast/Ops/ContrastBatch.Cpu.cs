@@ -149,8 +149,8 @@ internal unsafe struct ContrastBatch
     {
         Temperature = Call.TemperatureAt == 0 ? Call.Temperature : *(float*)Call.TemperatureAt;
         Bias = Kind != LossKind.SigLip ? 0 : Call.BiasAt == 0 ? Call.Bias : *(float*)Call.BiasAt;
-        // A sigmoid has no shift: its whole logit must keep its digits.
-        IsFixedShift = ContrastOp.IsFixedShift(Temperature, Call.Normalize) && Math.Abs(Bias) <= 32;
+        // SigLIP's too, whatever its bias: |s/τ| ≤ 44, so beyond |b| = 131 e^x is 0 or x as good as b, and up to there rounding costs < 1e-5 of e^x.
+        IsFixedShift = ContrastOp.IsFixedShift(Temperature, Call.Normalize);
     }
 
     /// <summary>Sets the addresses of what forward saves.</summary>

@@ -31,9 +31,9 @@ internal static unsafe class ContrastOnlineTiles<T, D, TEpilogue> where T : stru
             T sum = T.Zero;
             if (TEpilogue.Sigmoid)
             {
-                // What is left out is at −∞, whose softplus is 0.
+                // What is left out is at −∞, whose softplus is next to nothing, 2⁻¹²⁶.
                 ContrastDoubles<D>.Logits(y, of, columns, scale, bias);
-                for (int c = 0; c < columns; c += T.Width) sum = T.Add(sum, ContrastMath.Softplus(T.Max(T.Load(y + c), T.Create(-1e30f))));
+                for (int c = 0; c < columns; c += T.Width) sum = T.Add(sum, ContrastMath.Softplus(T.Load(y + c)));
                 sums[row0 + r] += T.Sum(sum);
                 continue;
             }
@@ -104,7 +104,7 @@ internal static unsafe class ContrastOnlineTiles<T, D, TEpilogue> where T : stru
                 T.Store(w + c, weight);
             }
             if (!TEpilogue.Sigmoid) continue;
-            for (int c = Math.Max(0, batch.Right.Rows.Count - column0); c < columns; c++) w[c] = 0;
+            for (int c = batch.Right.Rows.Count - column0; c < columns; c++) w[c] = 0;
             if (positive >= 0 && positive < columns) w[positive] = -batch.Left.PositiveWeight[row0 + r] * (float)ContrastMath.Sigmoid(-logit);
         }
         if (TEpilogue.Sigmoid) return;
@@ -141,7 +141,7 @@ internal static unsafe class ContrastOnlineTiles<T, D, TEpilogue> where T : stru
                     if (batch.Right.Labels[column0 + c] == label) s[c] = double.NegativeInfinity;
             }
             if (self >= 0 && self < columns) s[self] = double.NegativeInfinity;
-            for (int c = Math.Max(0, real); c < columns; c++) s[c] = double.NegativeInfinity;
+            for (int c = real; c < columns; c++) s[c] = double.NegativeInfinity;
         }
     }
 

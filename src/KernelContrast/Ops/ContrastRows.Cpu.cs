@@ -214,7 +214,7 @@ internal static unsafe class ContrastRows<T> where T : struct, ISimd<T>
             if (side.Gradient.Pointer == 0) continue;
             // grad = scale/‖h‖ · (g − z (z·g))
             float* gradient = Row(side.Gradient, row);
-            T minus = T.Create(normalize ? -along : 0);
+            T minus = T.Create(-along);
             // In two factors, since their product need not be a float where the gradient is; each finite, so that 0 stays 0.
             double whole = Math.Clamp(batch.GradientScale * Math.Min(side.InverseNorm[i], float.MaxValue), -1e75, 1e75), power = whole == 0 ? 1 : Math.ScaleB(1, Math.ILogB(whole) / 2);
             T factor = T.Create((float)(whole / power)), rest = T.Create((float)power);

@@ -93,7 +93,7 @@ internal static unsafe class ContrastSweep<T, TEpilogue> where T : struct, ISimd
     private static void LeaveOut(ref ContrastBatch batch, float* weights, int row, int column)
     {
         int panel = batch.Right.Rows.Panel, real = batch.Right.Rows.Count - column, positive = batch.PositiveOf(row) - column;
-        for (int c = Math.Max(0, real); c < panel; c++) weights[c] = 0;
+        for (int c = real; c < panel; c++) weights[c] = 0;
         if (positive >= 0 && positive < panel) weights[positive] = 0;
     }
 

@@ -357,7 +357,7 @@ internal static unsafe class ContrastTiles<T, TEpilogue> where T : struct, ISimd
         {
             float* w = weights + r * WeightRow;
             if (TEpilogue.Sigmoid)
-                for (int c = Math.Max(0, real); c < panel; c++) w[c] = 0;
+                for (int c = real; c < panel; c++) w[c] = 0;
             int self = batch.IsSquare ? row + r - column : -1, positive = batch.PositiveOf(row + r) - column;
             if (self >= 0 && self < panel) w[self] = 0;
             if (positive < 0 || positive >= panel || positive >= real) continue;
