@@ -40,10 +40,10 @@ struct StatisticsArguments
     Scores scores;
     float* row_maximum;         // [column groups, rows], or null with LogSum
     float* row_sum;             // [column groups, rows]
-    float* row_positives;       // [column groups, rows] with Labelled, else null
+    double* row_positives;      // [column groups, rows] with Labelled, else null
     float* column_maximum;      // [row groups, columns], or null with LogSum
     float* column_sum;          // [row groups, columns], or null: rows only
-    float* column_positives;    // [row groups, columns] with Labelled, else null
+    double* column_positives;   // [row groups, columns] with Labelled, else null
     float* positive;            // [rows] s of each row's positive
     int tiles_per_group, symmetric;
 };
@@ -164,7 +164,7 @@ DEV float sigmoid(float t) { return 1.0f / (1.0f + expf(-t)); }
 // sum as well.
 struct Line
 {
-    float maximum, sum, positives;
+    float maximum, sum;
 };
 
 DEV float relative_to(float maximum, const Line& line, float inv_temperature)
@@ -174,16 +174,16 @@ DEV float relative_to(float maximum, const Line& line, float inv_temperature)
 
 DEV Line merge(const Line& x, const Line& y, int score, float inv_temperature)
 {
-    if (score != LogSumOnline) return {x.maximum + y.maximum, x.sum + y.sum, x.positives + y.positives};
+    if (score != LogSumOnline) return {x.maximum + y.maximum, x.sum + y.sum};
     const float maximum = max_op(x.maximum, y.maximum);
-    return {maximum, relative_to(maximum, x, inv_temperature) + relative_to(maximum, y, inv_temperature), x.positives + y.positives};
+    return {maximum, relative_to(maximum, x, inv_temperature) + relative_to(maximum, y, inv_temperature)};
 }
 
 // A thread's part of one line of the tile. `at` gives the line's elements; what is no negative is -infinity. With LogSum
 // they are the exponentials already, formed once for both lines.
 template <int SIDE, class At> DEV Line part(int score, float inv_temperature, float bias, At at)
 {
-    Line line = {0.0f, 0.0f, 0.0f};
+    Line line = {0.0f, 0.0f};
     if (score == LogSum)
     {
 #pragma unroll
@@ -213,15 +213,15 @@ template <int SIDE, class At> DEV Line part(int score, float inv_temperature, fl
 }
 
 // The parts that each line of a side has, and where they meet: side 0 are rows, 1 columns; channel 0 is the maximum, 1 the
-// sum, 2 the positives. It takes the place of the stages. The padding makes lines, or parts, that are read together meet
+// sum. It takes the place of the stages. The padding makes lines, or parts, that are read together meet
 // different banks.
 template <class Number> DEV int members(int side) { return side == 0 ? Tile<Number>::RowMembers : Tile<Number>::ColumnMembers; }
 
-template <class Number> constexpr int MeetingFloats = 3 * Number::Edge * (Tile<Number>::RowMembers + 1 + Tile<Number>::ColumnMembers + 1);
+template <class Number> constexpr int MeetingFloats = 2 * Number::Edge * (Tile<Number>::RowMembers + 1 + Tile<Number>::ColumnMembers + 1);
 
 template <class Number> DEV float* meeting(float* scratch, int side, int channel, int line)
 {
-    return scratch + side * 3 * Number::Edge * (Tile<Number>::RowMembers + 1) + (channel * Number::Edge + line) * (members<Number>(side) + 1);
+    return scratch + side * 2 * Number::Edge * (Tile<Number>::RowMembers + 1) + (channel * Number::Edge + line) * (members<Number>(side) + 1);
 }
 
 template <class Number> DEV void meet(float* scratch, int side, int line, int member, const Line& part)
@@ -230,14 +230,13 @@ template <class Number> DEV void meet(float* scratch, int side, int line, int me
     meeting<Number>(scratch, side, 1, line)[member] = part.sum;
 }
 
-template <class Number> DEV Line met(float* scratch, int side, int line, int member, bool labelled)
+template <class Number> DEV Line met(float* scratch, int side, int line, int member)
 {
-    return {meeting<Number>(scratch, side, 0, line)[member], meeting<Number>(scratch, side, 1, line)[member],
-            labelled ? meeting<Number>(scratch, side, 2, line)[member] : 0.0f};
+    return {meeting<Number>(scratch, side, 0, line)[member], meeting<Number>(scratch, side, 1, line)[member]};
 }
 
 // For tiles that join parts within a warp before they meet.
-DEV Line across(const Line& line, int lanes) { return {across(line.maximum, lanes), across(line.sum, lanes), 0.0f}; }
+DEV Line across(const Line& line, int lanes) { return {across(line.maximum, lanes), across(line.sum, lanes)}; }
 
 DEV float add(float x, float y) { return x + y; }
 
@@ -249,11 +248,60 @@ template <class Number> DEV void meet_columns(Tile<Number>& tile, float* scratch
         if (score == LogSum)
         {
             tile.meet_columns([&](int c) { return part_of(c).sum; }, add,
-                              [&](int line, int member, float sum) { meet<Number>(scratch, 1, line, member, {0.0f, sum, 0.0f}); });
+                              [&](int line, int member, float sum) { meet<Number>(scratch, 1, line, member, {0.0f, sum}); });
             return;
         }
     tile.meet_columns(part_of, [&](const Line& x, const Line& y) { return merge(x, y, score, inv_temperature); },
                       [&](int line, int member, const Line& all) { meet<Number>(scratch, 1, line, member, all); });
+}
+
+// Whether this tile is the first of its group that has a part of a line of the side.
+DEV bool begins(const StatisticsArguments& arguments, int side, int row0, int column0, int edge)
+{
+    const int first_row = blockIdx.y * arguments.tiles_per_group * edge, first_column = blockIdx.x * arguments.tiles_per_group * edge;
+    return side == 0 ? column0 == (arguments.symmetric ? max(first_column, row0) : first_column) : row0 == first_row;
+}
+
+// A sum whose rounding is kept too: 1 / tau would magnify it, and where all rows are the same nothing else would err.
+struct TwoFloats
+{
+    float sum, lost;
+};
+
+DEV void add_to(TwoFloats& total, float x)
+{
+    const float sum = total.sum + x, added = sum - total.sum;
+    total.lost += (total.sum - (sum - added)) + (x - added); // exact (Knuth)
+    total.sum = sum;
+}
+
+// Adds the similarities of a tile's many positives to the groups' sums of its lines. By way of shared memory, where a line
+// is one thread's, so that two floats per sum are few registers.
+template <class Number> DEV void sum_positives(Tile<Number>& tile, const StatisticsArguments& arguments, float* scratch, int row0, int column0)
+{
+    constexpr int Edge = Number::Edge, Pitch = Edge + 1;
+    static_assert(Edge * Pitch * static_cast<int>(sizeof(float)) <= SharedBytes<Number>, "the tile fits in the stages");
+    const Scores& p = arguments.scores;
+#pragma unroll
+    for (int r = 0; r < Tile<Number>::Rows; r++)
+#pragma unroll
+        for (int c = 0; c < Tile<Number>::Columns; c++) scratch[tile.row(r) * Pitch + tile.column(c)] = tile.value(r, c);
+    __syncthreads(); // the whole tile is there
+    const int side = threadIdx.x / Edge, line = threadIdx.x % Edge, own = (side == 0 ? row0 : column0) + line, other = side == 0 ? column0 : row0;
+    if (side < (row0 == column0 ? 1 : 2) && own < p.rows)
+    {
+        const float* similarity = scratch + line * (side == 0 ? Pitch : 1);
+        const int step = side == 0 ? 1 : Pitch, end = min(Edge, p.rows - other);
+        TwoFloats total = {0.0f, 0.0f};
+#pragma unroll 1
+        for (int e = 0; e < end; e++)
+            if (other + e != own && same_label(p, own, other + e)) add_to(total, similarity[e * step]);
+        double* to = side == 0 ? arguments.row_positives + static_cast<int64_t>(blockIdx.x) * p.rows + own
+                               : arguments.column_positives + static_cast<int64_t>(blockIdx.y) * p.rows + own;
+        const double sum = static_cast<double>(total.sum) + total.lost;
+        *to = begins(arguments, side, row0, column0, Edge) ? sum : *to + sum;
+    }
+    __syncthreads(); // the tile was read
 }
 
 // Handles the tile's elements that are no negatives: stores a single positive, sums many, and makes what does not belong
@@ -262,28 +310,9 @@ template <class Number> DEV void set_apart(Tile<Number>& tile, const StatisticsA
 {
     constexpr int Rows = Tile<Number>::Rows, Columns = Tile<Number>::Columns;
     const Scores& p = arguments.scores;
+    if (p.positives == Labelled) sum_positives(tile, arguments, scratch, row0, column0);
     Roles roles = roles_of<Number>(p, row0, column0);
-    if (p.positives == Labelled)
-    {
-#pragma unroll
-        for (int r = 0; r < Rows; r++)
-        {
-            float sum = 0.0f;
-#pragma unroll
-            for (int c = 0; c < Columns; c++) sum += has(roles.positive, Columns * r + c) ? tile.value(r, c) : 0.0f;
-            meeting<Number>(scratch, 0, 2, tile.row(r))[tile.row_member()] = sum;
-        }
-        tile.meet_columns(
-            [&](int c)
-            {
-                float sum = 0.0f;
-#pragma unroll
-                for (int r = 0; r < Rows; r++) sum += has(roles.positive, Columns * r + c) ? tile.value(r, c) : 0.0f;
-                return sum;
-            },
-            add, [&](int line, int member, float sum) { meeting<Number>(scratch, 1, 2, line)[member] = sum; });
-        roles.positive = 0; // they are in the sums as well
-    }
+    if (p.positives == Labelled) roles.positive = 0; // they are in the sums as well
 #pragma unroll
     for (int r = 0; r < Rows; r++)
 #pragma unroll
@@ -300,12 +329,11 @@ template <class Number> DEV void set_apart(Tile<Number>& tile, const StatisticsA
 }
 
 // Adds a tile's part of a line to the group's, or begins it.
-DEV void keep(int score, float inv_temperature, float* maximum, float* sum, float* positives, int64_t at, Line line, bool first)
+DEV void keep(int score, float inv_temperature, float* maximum, float* sum, int64_t at, Line line, bool first)
 {
-    if (!first) line = merge({maximum ? maximum[at] : 0.0f, sum[at], positives ? positives[at] : 0.0f}, line, score, inv_temperature);
+    if (!first) line = merge({maximum ? maximum[at] : 0.0f, sum[at]}, line, score, inv_temperature);
     sum[at] = line.sum;
     if (maximum) maximum[at] = line.maximum;
-    if (positives) positives[at] = line.positives;
 }
 
 template <class Number> DEV void tile_statistics(const StatisticsArguments& arguments, unsigned char* shared, int row0, int column0)
@@ -335,16 +363,14 @@ template <class Number> DEV void tile_statistics(const StatisticsArguments& argu
     const int side = threadIdx.x / Edge, line = threadIdx.x % Edge;
     if (side < (columns ? 2 : 1))
     {
-        const bool labelled = p.positives == Labelled;
-        Line all = met<Number>(scratch, side, line, 0, labelled);
-        for (int member = 1; member < members<Number>(side); member++) all = merge(all, met<Number>(scratch, side, line, member, labelled), p.score, inv_temperature);
+        Line all = met<Number>(scratch, side, line, 0);
+        for (int member = 1; member < members<Number>(side); member++) all = merge(all, met<Number>(scratch, side, line, member), p.score, inv_temperature);
         const int i = row0 + line, j = column0 + line;
-        const int first_row = blockIdx.y * arguments.tiles_per_group * Edge, first_column = blockIdx.x * arguments.tiles_per_group * Edge;
+        const bool first = begins(arguments, side, row0, column0, Edge);
         if (side == 0 && i < p.rows)
-            keep(p.score, inv_temperature, arguments.row_maximum, arguments.row_sum, arguments.row_positives, static_cast<int64_t>(blockIdx.x) * p.rows + i, all,
-                 column0 == (arguments.symmetric ? max(first_column, row0) : first_column));
+            keep(p.score, inv_temperature, arguments.row_maximum, arguments.row_sum, static_cast<int64_t>(blockIdx.x) * p.rows + i, all, first);
         if (side == 1 && j < p.columns)
-            keep(p.score, inv_temperature, arguments.column_maximum, arguments.column_sum, arguments.column_positives, static_cast<int64_t>(blockIdx.y) * p.columns + j, all, row0 == first_row);
+            keep(p.score, inv_temperature, arguments.column_maximum, arguments.column_sum, static_cast<int64_t>(blockIdx.y) * p.columns + j, all, first);
     }
     __syncthreads(); // the parts were read: the stages may be filled again
 }

@@ -104,9 +104,9 @@ extern "C" __global__ void __launch_bounds__(Threads) contrastive_prepare(Prepar
 // Partial results of one side's lines, as contrastive_statistics leaves them.
 struct Partials
 {
-    const float* maximum;   // [groups, lines] or null
-    const float* sum;       // [groups, lines]
-    const float* positives; // [groups, lines] or null
+    const float* maximum;    // [groups, lines] or null
+    const float* sum;        // [groups, lines]
+    const double* positives; // [groups, lines] or null
 };
 
 struct LossesArguments
@@ -129,7 +129,8 @@ struct LossesArguments
 
 struct Sum
 {
-    float maximum, sum, positives;
+    float maximum, sum;
+    double positives;
 };
 
 DEV float relative_to(float maximum, const Sum& x, float inv_temperature)
@@ -139,7 +140,7 @@ DEV float relative_to(float maximum, const Sum& x, float inv_temperature)
 
 DEV void add(Sum& x, const Partials& partials, int64_t at, int score, float inv_temperature)
 {
-    const Sum y = {partials.maximum ? partials.maximum[at] : 0.0f, partials.sum[at], partials.positives ? partials.positives[at] : 0.0f};
+    const Sum y = {partials.maximum ? partials.maximum[at] : 0.0f, partials.sum[at], partials.positives ? partials.positives[at] : 0.0};
     x.positives += y.positives;
     if (score != LogSumOnline)
     {
@@ -169,7 +170,7 @@ DEV LineResult of_line(const LossesArguments& p, const Sum& negatives, float pos
     }
     const float sum_negatives = negatives.sum == 0.0f ? 0.0f : relative_to(p.score == LogSumOnline ? m : negatives.maximum, negatives, inv_temperature);
     if (p.labelled)
-        return {logf(sum_negatives) - (negatives.positives / count - m) * inv_temperature, m, 1.0f / sum_negatives, -1.0f / count};
+        return {logf(sum_negatives) - static_cast<float>((negatives.positives / count - m) * inv_temperature), m, 1.0f / sum_negatives, -1.0f / count};
     const float logit = (positive - m) * inv_temperature;
     if (p.positive_apart) return {logf(sum_negatives) - logit, m, 1.0f / sum_negatives, -1.0f};
     const float e = expf(logit), sum = e + sum_negatives, ratio = sum_negatives / e;
@@ -188,7 +189,7 @@ extern "C" __global__ void __launch_bounds__(Threads, 4) contrastive_losses(Loss
     // its own group the first tile has nothing above it.
     const int own = p.symmetric ? i / p.group_lines : 0;
     const int above = !p.symmetric ? 0 : i / p.edge * p.edge == own * p.group_lines ? own : own + 1;
-    Sum row = {none, 0.0f, 0.0f};
+    Sum row = {none, 0.0f, 0.0};
     for (int g = 0; g < above; g++) add(row, p.column_partials, static_cast<int64_t>(g) * p.rows + i, p.score, inv_temperature);
     for (int g = own; g < p.column_groups; g++) add(row, p.row_partials, static_cast<int64_t>(g) * p.rows + i, p.score, inv_temperature);
     const int count = p.counts ? p.counts[i] : 1;
@@ -206,7 +207,7 @@ extern "C" __global__ void __launch_bounds__(Threads, 4) contrastive_losses(Loss
     LineResult result = of_line(p, row, positive, count, inv_temperature);
     if (p.two_sided)
     {
-        Sum column = {none, 0.0f, 0.0f};
+        Sum column = {none, 0.0f, 0.0};
         for (int g = 0; g < p.row_groups; g++) add(column, p.column_partials, static_cast<int64_t>(g) * p.rows + i, p.score, inv_temperature);
         const LineResult other = of_line(p, column, positive, count, inv_temperature);
         p.column_shift[i] = other.shift;

@@ -22,7 +22,7 @@ internal sealed class ContrastReference
     /// up to 2⁻²⁴ of itself, so each s by 2⁻²³, the difference of two by 2⁻²², and e^(s/τ) by 2⁻²²/τ of itself. Below τ = 0.02
     /// no float32 gradient of a key that is nobody's positive, and has such weights alone, is exact to 1e-5.
     /// </summary>
-    private readonly double _magnified;
+    internal double Magnified { get; set; }
 
     /// <summary>x[i, j], the logit of row i and column j.</summary>
     private readonly double[,] _x;
@@ -34,7 +34,7 @@ internal sealed class ContrastReference
         _factor = precision switch { Precision.BFloat16 => BFloat16Cases.Rounded, Precision.Tf32 => Tf32Cases.Rounded, _ => x => x };
         _result = precision == Precision.BFloat16 ? BFloat16Cases.Rounded : x => x;
         (_kind, _dim, _temperature, _layout, _labels) = (kind, dim, temperature, layout, labels);
-        _magnified = normalize ? Math.ScaleB(1, -22) / (1e-5 * temperature) : 0;
+        Magnified = normalize ? Math.ScaleB(1, -22) / (1e-5 * temperature) : 0;
         _left = new(embeddings, dim, normalize, _factor);
         _right = keys is null ? _left : new([.. keys, .. positives ?? []], dim, normalize, _factor);
         _rows = embeddings.Length / dim;
@@ -44,6 +44,7 @@ internal sealed class ContrastReference
             for (int j = 0; j < _columns; j++)
                 _x[i, j] = _result(Similarity(i, j)) / temperature + bias;
         Losses = [.. Enumerable.Range(0, _rows).Select(i => Counts(i) ? RowLoss(i) : 0)];
+        Counted = Enumerable.Range(0, _rows).Count(Counts);
     }
 
     /// <summary>One per row.</summary>
@@ -51,7 +52,7 @@ internal sealed class ContrastReference
 
     internal double Loss(Reduction reduction) => reduction == Reduction.Mean ? Losses.Sum() / Math.Max(1, Counted) : Losses.Sum();
 
-    private int Counted => Enumerable.Range(0, _rows).Count(Counts);
+    private int Counted { get; }
 
     internal sealed record Gradients(double[] Rows, double[] Columns, double Temperature, double Bias);
 
@@ -143,7 +144,7 @@ internal sealed class ContrastReference
         void AddProbability(int row, int column, double factor, double probability)
         {
             Add(row, column, factor * probability);
-            size[row, column] += Math.Abs(factor) * probability * (1 - probability) * _magnified;
+            size[row, column] += Math.Abs(factor) * probability * (1 - probability) * Magnified;
         }
 
         void Add(int row, int column, double weight)

@@ -20,10 +20,10 @@ internal sealed partial class KernelCompileTests
     private static readonly ConcurrentDictionary<(string Module, string Target), Lazy<IReadOnlyList<Resources>>> Compiled = new();
 
     /// <summary>
-    /// Bytes of spill stores and loads that are put up with: four registers kept outside the loop over the depth, in
+    /// Bytes of spill stores and loads that are put up with: two registers, on 9.0 alone, kept outside the loop over the depth, in
     /// exchange for a second block on the multiprocessor. A measurement on a GPU is to settle it.
     /// </summary>
-    private static readonly Dictionary<string, int> Tolerated = new() { ["contrastive_statistics_tf32"] = 32, ["contrastive_statistics_bf16"] = 32 };
+    private static readonly Dictionary<string, int> Tolerated = new() { ["contrastive_statistics_bf16"] = 16 };
 
     /// <summary>What ptxas says of a kernel.</summary>
     private sealed record Resources(string Kernel, int Registers, int SharedBytes, int StackBytes, int SpillBytes, int Threads, int TensorCoreInstructions, int LocalInstructions)
@@ -94,7 +94,7 @@ internal sealed partial class KernelCompileTests
         foreach (Resources kernel in kernels)
         {
             Assert.That(TensorCoreProblem(KernelSources.Text(module), kernel.Kernel, kernel.TensorCoreInstructions), Is.Null, target);
-            Assert.That(kernel.LocalInstructions, Tolerated.ContainsKey(kernel.Kernel) ? Is.Positive : Is.Zero, $"{kernel.Kernel} for {target}: STL and LDL instructions");
+            Assert.That(kernel.LocalInstructions, kernel.SpillBytes > 0 ? Is.Positive : Is.Zero, $"{kernel.Kernel} for {target}: STL and LDL instructions");
         }
     }
 

@@ -44,16 +44,20 @@ internal sealed record LossTrial(LossKind Kind, int Dim, float Temperature, floa
 
     /// <param name="device">By name.</param>
     /// <param name="exact">What <see cref="Exact"/> gives.</param>
-    internal Ratio[] Check(string device, ContrastReference exact)
+    /// <param name="alike">Rows are the same, or orthogonal: similarities do not differ by their roundings.</param>
+    internal Ratio[] Check(string device, ContrastReference exact, bool alike = false)
     {
         Outputs got = Run(Device.Parse(device));
         double[] upstream = Doubles(Upstream);
+        double rounding = alike ? 0 : Allowed(device);
+        if (device != "cpu" && !Normalize) exact.Magnified = rounding / 1e-5;
         (ContrastReference.Gradients value, ContrastReference.Gradients scale) = exact.Gradient(upstream, Reduction);
         double[] losses = Reduction == Reduction.None ? exact.Losses : [exact.Loss(Reduction)];
-        double magnified = Reduction == Reduction.None ? Allowed(device) : 0;
+        if (Reduction != Reduction.None && (device == "cpu" || Normalize)) rounding = 0;
+        if (Reduction == Reduction.Sum) rounding *= Count;
         return
         [
-            Compare("loss", got.Losses, losses, [.. losses.Select(l => 1e-5 * Math.Max(1, Math.Abs(l)) + magnified)]),
+            Compare("loss", got.Losses, losses, [.. losses.Select(l => 1e-5 * Math.Max(1, Math.Abs(l)) + rounding)]),
             Compare("rows' gradient", got.Rows, value.Rows, [.. scale.Rows.Select(s => 1e-5 * s)]),
             HasKeysGradient ? Compare("keys' gradient", got.Keys, value.Columns, [.. scale.Columns.Select(s => 1e-5 * s)]) : default,
             Compare("τ's gradient", [got.Temperature], [value.Temperature], [1e-5 * scale.Temperature]),

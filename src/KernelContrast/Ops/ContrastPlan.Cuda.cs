@@ -82,10 +82,10 @@ internal readonly struct ContrastPlan
         long rowPartials = ColumnGroups * rows, columnPartials = HasColumns ? RowGroups * rows : 0;
         RowMaximum = Floats(ref at, online || call.Kind == LossKind.SigLip ? rowPartials : 0);
         RowSum = Floats(ref at, rowPartials);
-        RowPositives = Floats(ref at, supcon ? rowPartials : 0);
+        RowPositives = Take(ref at, sizeof(double) * (supcon ? rowPartials : 0));
         ColumnMaximum = Floats(ref at, online ? columnPartials : 0);
         ColumnSum = Floats(ref at, columnPartials);
-        ColumnPositives = Floats(ref at, supcon ? columnPartials : 0);
+        ColumnPositives = Take(ref at, sizeof(double) * (supcon ? columnPartials : 0));
         Positive = Floats(ref at, rows);
         Losses = call.Reduction == Reduction.None ? call.Loss : Floats(ref at, rows);
         Counts = call.Labels == 0 ? 0 : Floats(ref at, rows);
