@@ -53,7 +53,8 @@ internal sealed record LossTrial(LossKind Kind, int Dim, float Temperature, floa
         if (device != "cpu" && !Normalize) exact.Magnified = rounding / 1e-5;
         (ContrastReference.Gradients value, ContrastReference.Gradients scale) = exact.Gradient(upstream, Reduction);
         double[] losses = Reduction == Reduction.None ? exact.Losses : [exact.Loss(Reduction)];
-        if (Reduction != Reduction.None && (device == "cpu" || Normalize)) rounding = 0;
+        if (Reduction != Reduction.None && device == "cpu") rounding = 0;
+        if (Kind == LossKind.SigLip) rounding *= Keys.Length / Dim; // of each pair
         if (Reduction == Reduction.Sum) rounding *= Count;
         return
         [
@@ -70,7 +71,7 @@ internal sealed record LossTrial(LossKind Kind, int Dim, float Temperature, floa
     {
         bool cpu = device == "cpu", fixedShift = Normalize && Temperature >= 0.023f;
         double length = Normalize ? 1 : Longest(Rows) * (IsWithinBatch ? Longest(Rows) : Math.Max(Longest(Keys), Longest(Positives)));
-        return !cpu ? Math.ScaleB(length, -21) / Temperature : fixedShift ? Math.ScaleB(1, -23) / Temperature : 0;
+        return !cpu ? Math.ScaleB(length, -21) / Temperature : fixedShift ? Math.ScaleB(3, -23) / Temperature : 0;
 
         double Longest(float[] x) => x.Length == 0 ? 0 : x.Chunk(Dim).Max(row => Math.Sqrt(row.Sum(v => (double)v * v)));
     }
@@ -78,11 +79,13 @@ internal sealed record LossTrial(LossKind Kind, int Dim, float Temperature, floa
     private Ratio Compare(string what, float[] got, double[] expected, double[] bounds)
     {
         var worst = new Ratio(what, 0, "");
-        // Probabilities below 1e-30 need no digits, nor have the smallest floats any.
-        double floor = Math.Max(1e-44, 1e-30 * Upstream.Max(Math.Abs));
+        // Probabilities below 1e-30 need no digits, nor have the smallest floats any; those of rows near 0 are magnified.
+        double shortest = Normalize ? Math.Min(1, Rows.Concat(Keys).Chunk(Dim).Select(row => Math.Sqrt(row.Sum(v => (double)v * v))).Where(norm => norm > 0).DefaultIfEmpty(1).Min()) : 1;
+        double floor = Math.Max(1e-44, 1e-30 * Upstream.Max(Math.Abs) / shortest);
         for (int i = 0; i < got.Length; i++)
         {
             double ratio = Math.Abs(got[i] - expected[i]) / Math.Max(bounds[i], floor);
+            if (Math.Abs(expected[i]) >= float.MaxValue && float.IsInfinity(got[i])) ratio = 0;
             if (double.IsNaN(ratio)) ratio = double.PositiveInfinity;
             if (ratio > worst.Worst) worst = new(what, ratio, $"[{i}] is {got[i]:g9}, expected {expected[i]:g9} ± {bounds[i]:g3}");
         }
