@@ -13,13 +13,21 @@ public static class CifarFile
     /// <param name="paths">data_batch_1.bin, … or test_batch.bin.</param>
     /// <param name="namesPath">batches.meta.txt, a class name per line; numbers when null.</param>
     /// <exception cref="DataFormatException">A file is no such batch.</exception>
-    public static MemoryDataset Read10(IReadOnlyList<string> paths, string? namesPath = null) => Read(paths, 1, 10, namesPath);
+    public static MemoryDataset Read10(IReadOnlyList<string> paths, string? namesPath = null)
+    {
+        ArgumentNullException.ThrowIfNull(paths);
+        return Read(paths, 1, 10, namesPath);
+    }
 
     /// <summary>CIFAR-100 with its fine labels.</summary>
     /// <param name="path">train.bin or test.bin.</param>
     /// <param name="namesPath">fine_label_names.txt, a class name per line; numbers when null.</param>
     /// <exception cref="DataFormatException">The file is no such file.</exception>
-    public static MemoryDataset Read100(string path, string? namesPath = null) => Read([path], 2, 100, namesPath);
+    public static MemoryDataset Read100(string path, string? namesPath = null)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        return Read([path], 2, 100, namesPath);
+    }
 
     private static MemoryDataset Read(IReadOnlyList<string> paths, int labelBytes, int classes, string? namesPath)
     {

@@ -30,6 +30,7 @@ public static class Dataset
     /// <exception cref="DataFormatException">What is there is no data set of a known kind, lacks the part, or is damaged.</exception>
     public static IImageDataset Open(string path, Split split = Split.Train, int size = 0)
     {
+        ArgumentNullException.ThrowIfNull(path);
         if (File.Exists(path)) return OpenFile(path);
         if (!Directory.Exists(path))
             throw new DirectoryNotFoundException($"{path}: there is no such file or directory. Give a data set. {Known}");

@@ -17,6 +17,7 @@ public static class IdxFile
     /// <exception cref="FileNotFoundException">A file is missing.</exception>
     public static MemoryDataset ReadImages(string imagesPath, string? labelsPath = null)
     {
+        ArgumentNullException.ThrowIfNull(imagesPath);
         (byte[] pixels, int[] sizes) = Read(imagesPath, "images (N × height × width)", 3);
         int count = sizes[0], height = sizes[1], width = sizes[2];
         if (count == 0 || height == 0 || width == 0)

@@ -23,6 +23,7 @@ public sealed class MovedDigits : IImageDataset
     /// <param name="maxDegrees">In degrees.</param>
     public MovedDigits(IImageDataset data, ulong seed, float maxShift = 6, float maxDegrees = 20)
     {
+        ArgumentNullException.ThrowIfNull(data);
         _data = data;
         int size = data.PixelsPerImage;
         var pixels = new byte[checked(data.Count * size)];

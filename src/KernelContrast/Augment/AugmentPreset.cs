@@ -105,14 +105,18 @@ public static class AugmentPreset
 
     /// <summary>The two views' recipes of a preset.</summary>
     /// <exception cref="ArgumentException">There is no such preset.</exception>
-    public static (ViewRecipe First, ViewRecipe Second) Get(string name) => name switch
+    public static (ViewRecipe First, ViewRecipe Second) Get(string name)
     {
-        "simclr" => (SimClr, SimClr),
-        "moco-v2" => (MoCoV2, MoCoV2),
-        "byol" => (ByolFirst, ByolSecond),
-        "cifar" => (Cifar, Cifar),
-        "digits" => (Digits, Digits),
-        "none" => (new ViewRecipe(), new ViewRecipe()),
-        _ => throw new ArgumentException($"There is no augmentation preset '{name}'. Choose one of {string.Join(", ", Names)}."),
-    };
+        ArgumentNullException.ThrowIfNull(name);
+        return name switch
+        {
+            "simclr" => (SimClr, SimClr),
+            "moco-v2" => (MoCoV2, MoCoV2),
+            "byol" => (ByolFirst, ByolSecond),
+            "cifar" => (Cifar, Cifar),
+            "digits" => (Digits, Digits),
+            "none" => (new ViewRecipe(), new ViewRecipe()),
+            _ => throw new ArgumentException($"There is no augmentation preset '{name}'. Choose one of {string.Join(", ", Names)}."),
+        };
+    }
 }

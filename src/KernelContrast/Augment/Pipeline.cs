@@ -15,6 +15,8 @@ public sealed class Pipeline
     /// <exception cref="ArgumentException">A recipe's value is out of its range, or the views' sizes differ.</exception>
     public Pipeline(ViewRecipe first, ViewRecipe second, ulong seed)
     {
+        ArgumentNullException.ThrowIfNull(first);
+        ArgumentNullException.ThrowIfNull(second);
         first.Check();
         second.Check();
         if ((first.OutputHeight, first.OutputWidth) != (second.OutputHeight, second.OutputWidth))
@@ -24,7 +26,7 @@ public sealed class Pipeline
     }
 
     /// <summary>A pipeline of a preset's two views; see <see cref="AugmentPreset"/>.</summary>
-    public Pipeline(string preset, ulong seed) : this(AugmentPreset.Get(preset).First, AugmentPreset.Get(preset).Second, seed) { }
+    public Pipeline(string preset, ulong seed) : this(AugmentPreset.Get(preset ?? throw new ArgumentNullException(nameof(preset))).First, AugmentPreset.Get(preset).Second, seed) { }
 
     /// <summary>View 0 or 1 of every image of the batch, [N, C, H, W].</summary>
     /// <param name="batch">The images.</param>
@@ -61,6 +63,7 @@ public sealed class Pipeline
     /// <summary>The images as they are, resized and normalised as <paramref name="recipe"/> says, [N, C, H, W].</summary>
     public static Tensor Plain(ImageBatch batch, ViewRecipe? recipe = null, Device? device = null)
     {
+        ArgumentNullException.ThrowIfNull(batch);
         recipe = (recipe ?? new ViewRecipe()).WithoutRandomness();
         return new Pipeline(recipe, recipe, seed: 0).Make(batch, 0, [0], device, DType.Float32);
     }

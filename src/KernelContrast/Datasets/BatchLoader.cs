@@ -24,6 +24,7 @@ public sealed class BatchLoader
     /// <exception cref="ArgumentException">There would be no batch.</exception>
     public BatchLoader(IImageDataset data, int batchSize, ulong seed = 0, bool shuffle = true, bool dropLast = true, int readAhead = 2)
     {
+        ArgumentNullException.ThrowIfNull(data);
         ArgumentOutOfRangeException.ThrowIfLessThan(batchSize, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(readAhead, 1);
         if (data.Count == 0) throw new ArgumentException("The data set has no images.");

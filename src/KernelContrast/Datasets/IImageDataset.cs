@@ -45,11 +45,12 @@ public static class ImageDatasetExtensions
     extension(IImageDataset data)
     {
         /// <summary>Bytes of one image: Channels × Height × Width.</summary>
-        public int PixelsPerImage => data.Channels * data.Height * data.Width;
+        public int PixelsPerImage => (data ?? throw new ArgumentNullException(nameof(data))).Channels * data.Height * data.Width;
 
         /// <summary>All labels, in order.</summary>
         public int[] Labels()
         {
+            ArgumentNullException.ThrowIfNull(data);
             var labels = new int[data.Count];
             for (int i = 0; i < labels.Length; i++) labels[i] = data.Label(i);
             return labels;
@@ -59,12 +60,18 @@ public static class ImageDatasetExtensions
         /// <exception cref="ArgumentOutOfRangeException">The number is negative.</exception>
         public IImageDataset Take(int count)
         {
+            ArgumentNullException.ThrowIfNull(data);
             ArgumentOutOfRangeException.ThrowIfNegative(count);
             return count >= data.Count ? data : new SubsetDataset(data, [.. Enumerable.Range(0, count)]);
         }
 
         /// <summary>The images of these indices, in this order.</summary>
-        public IImageDataset Subset(IReadOnlyList<int> indices) => new SubsetDataset(data, [.. indices]);
+        public IImageDataset Subset(IReadOnlyList<int> indices)
+        {
+            ArgumentNullException.ThrowIfNull(data);
+            ArgumentNullException.ThrowIfNull(indices);
+            return new SubsetDataset(data, [.. indices]);
+        }
 
         internal void CheckRead(int index, Span<byte> pixels)
         {

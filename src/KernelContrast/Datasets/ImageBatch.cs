@@ -12,6 +12,7 @@ public sealed class ImageBatch
     /// <param name="isUnread">Whether the images stay in the data set: see <see cref="Unread"/>.</param>
     internal ImageBatch(IImageDataset data, int capacity, Tensor? resident, bool isUnread = false)
     {
+        ArgumentNullException.ThrowIfNull(data);
         ArgumentOutOfRangeException.ThrowIfLessThan(capacity, 1);
         (Channels, Height, Width) = (data.Channels, data.Height, data.Width);
         Pixels = resident is null && !isUnread ? new byte[checked(capacity * data.PixelsPerImage)] : [];
@@ -94,6 +95,7 @@ public sealed class ImageBatch
     /// <summary>A batch of images start, start + 1, … of a data set.</summary>
     public static ImageBatch Of(IImageDataset data, int start, int count)
     {
+        ArgumentNullException.ThrowIfNull(data);
         var indices = new int[count];
         for (int i = 0; i < count; i++) indices[i] = start + i;
         return new ImageBatch(data, count).Fill(data, indices);

@@ -18,6 +18,7 @@ public sealed class MemoryDataset : IImageDataset
     /// <exception cref="ArgumentException">The lengths do not fit together, or a label has no class.</exception>
     public MemoryDataset(byte[] pixels, int[]? labels, int channels, int height, int width, IReadOnlyList<string>? classNames = null)
     {
+        ArgumentNullException.ThrowIfNull(pixels);
         if (channels is not (1 or 3)) throw new ArgumentException($"Images have 1 or 3 channels, not {channels}.");
         if (height < 1 || width < 1) throw new ArgumentException($"Images of {height}×{width} pixels have no pixels.");
         long size = (long)channels * height * width;

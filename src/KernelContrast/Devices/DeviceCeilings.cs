@@ -21,6 +21,7 @@ public sealed class DeviceCeilings : IDisposable
     /// <exception cref="ArgumentException">The device has no kernels to time.</exception>
     public DeviceCeilings(Device device, long copyBytes, int blocks, int repeats)
     {
+        ArgumentNullException.ThrowIfNull(device);
         _device = device as CudaDevice ?? throw new ArgumentException($"Ceilings are those of a CUDA device, and {device} is none.");
         ArgumentOutOfRangeException.ThrowIfLessThan(copyBytes, 4);
         ArgumentOutOfRangeException.ThrowIfLessThan(blocks, 1);

@@ -19,6 +19,7 @@ public sealed class DeviceTimer : IDisposable
     /// <summary>A timer of a device.</summary>
     public DeviceTimer(Device device)
     {
+        ArgumentNullException.ThrowIfNull(device);
         _device = device;
         if (device is not CudaDevice cuda) return;
         cuda.MakeCurrent();

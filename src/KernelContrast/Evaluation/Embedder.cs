@@ -18,6 +18,8 @@ public static class Embedder
     public static FeatureMatrix Embed(Func<Tensor, Tensor> encoder, IImageDataset data, ViewRecipe? recipe = null,
         int batchSize = 256, Device? device = null, Action<int>? progress = null)
     {
+        ArgumentNullException.ThrowIfNull(encoder);
+        ArgumentNullException.ThrowIfNull(data);
         ArgumentOutOfRangeException.ThrowIfLessThan(batchSize, 1);
         if (data.Count == 0) throw new ArgumentException("There are no images to embed.");
         using var detached = new NoGrad();
@@ -58,6 +60,8 @@ public static class Embedder
     public static FeatureMatrix Embed(Module encoder, IImageDataset data, ViewRecipe? recipe = null,
         int batchSize = 256, Device? device = null, Action<int>? progress = null)
     {
+        ArgumentNullException.ThrowIfNull(encoder);
+        ArgumentNullException.ThrowIfNull(data);
         bool training = encoder.Training;
         encoder.Eval();
         try { return Embed(encoder.Forward, data, recipe, batchSize, device, progress); }
@@ -66,6 +70,9 @@ public static class Embedder
 
     /// <summary>The pixels themselves as features, channel by channel: the baseline any encoder has to beat.</summary>
     /// <inheritdoc cref="Embed(Func{Tensor, Tensor}, IImageDataset, ViewRecipe?, int, Device?, Action{int}?)"/>
-    public static FeatureMatrix Pixels(IImageDataset data, ViewRecipe? recipe = null) =>
-        Embed(static images => Tensor.From<float>(images.ToArray(), new(images.Shape[0], (int)(images.Count / images.Shape[0]))), data, recipe);
+    public static FeatureMatrix Pixels(IImageDataset data, ViewRecipe? recipe = null)
+    {
+        ArgumentNullException.ThrowIfNull(data);
+        return Embed(static images => Tensor.From<float>(images.ToArray(), new(images.Shape[0], (int)(images.Count / images.Shape[0]))), data, recipe);
+    }
 }

@@ -36,6 +36,10 @@ public static class FewLabels
     public static FewLabelsResult Evaluate(FeatureMatrix train, int[] trainLabels, FeatureMatrix test, int[] testLabels, int classes,
         int perClass = 10, int draws = 5, ulong seed = 0)
     {
+        ArgumentNullException.ThrowIfNull(train);
+        ArgumentNullException.ThrowIfNull(trainLabels);
+        ArgumentNullException.ThrowIfNull(test);
+        ArgumentNullException.ThrowIfNull(testLabels);
         ArgumentOutOfRangeException.ThrowIfLessThan(perClass, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(draws, 1);
         train.CheckSameDim(test, "training", "test");

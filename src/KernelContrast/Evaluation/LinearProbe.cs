@@ -63,6 +63,8 @@ public sealed class LinearProbe
     /// <exception cref="ArgumentException">Labels do not fit, there are no rows, or a feature is not finite.</exception>
     public static LinearProbe Fit(FeatureMatrix features, int[] labels, int classes, LinearProbeOptions? options = null)
     {
+        ArgumentNullException.ThrowIfNull(features);
+        ArgumentNullException.ThrowIfNull(labels);
         options ??= new LinearProbeOptions();
         ArgumentOutOfRangeException.ThrowIfLessThan(classes, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(options.Folds, 1);

@@ -23,6 +23,8 @@ public static class NearestNeighbors
     /// <exception cref="ArgumentException">The columns differ, the set is empty, or a feature is not finite.</exception>
     public static Neighbors Find(FeatureMatrix set, FeatureMatrix queries, int k)
     {
+        ArgumentNullException.ThrowIfNull(set);
+        ArgumentNullException.ThrowIfNull(queries);
         ArgumentOutOfRangeException.ThrowIfLessThan(k, 1);
         set.CheckSameDim(queries, "set's", "queries'");
         if (set.Rows == 0) throw new ArgumentException("Nearest neighbours need at least one row to search in.");

@@ -39,6 +39,7 @@ public sealed class PrincipalComponents
     /// <exception cref="ArgumentException">There are fewer than 2 rows, or a feature is not finite.</exception>
     public static PrincipalComponents Fit(FeatureMatrix features, int components)
     {
+        ArgumentNullException.ThrowIfNull(features);
         ArgumentOutOfRangeException.ThrowIfLessThan(components, 1);
         if (features.Rows < 2) throw new ArgumentException($"Principal components need at least 2 rows, not {features.Rows}.");
         features.CheckFinite("principal components");

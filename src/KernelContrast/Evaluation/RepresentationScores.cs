@@ -37,6 +37,10 @@ public sealed record RepresentationScores(double Knn, double Linear, FewLabelsRe
     public static RepresentationScores Measure(FeatureMatrix train, int[] trainLabels, FeatureMatrix test, int[] testLabels, int classes,
         EvaluationProtocol? protocol = null)
     {
+        ArgumentNullException.ThrowIfNull(train);
+        ArgumentNullException.ThrowIfNull(trainLabels);
+        ArgumentNullException.ThrowIfNull(test);
+        ArgumentNullException.ThrowIfNull(testLabels);
         protocol ??= new EvaluationProtocol();
         train.CheckSameDim(test, "training", "test");
         if (train.Rows == 0 || test.Rows == 0)

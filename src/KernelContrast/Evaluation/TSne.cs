@@ -49,6 +49,7 @@ public static class TSne
     /// <exception cref="ArgumentException">Too few rows for the perplexity, an option out of range, or a feature is not finite.</exception>
     public static TSneResult Embed(FeatureMatrix features, TSneOptions? options = null, Action<int>? progress = null)
     {
+        ArgumentNullException.ThrowIfNull(features);
         options ??= new TSneOptions();
         Check(features, options);
         FeatureMatrix scaled = Scaled(features);

@@ -20,12 +20,21 @@ public static class Clip
     /// <returns>A scalar, or [rows] with <see cref="Reduction.None"/>. Pairs that all agree give ln(rows).</returns>
     /// <exception cref="ArgumentException">There are not as many texts as images, or τ is no positive finite number.</exception>
     public static Tensor Loss(Tensor images, Tensor texts, float temperature, Reduction reduction = Reduction.Mean,
-        bool normalize = true, Precision precision = Precision.Float32, Tensor? labels = null) =>
-        ClipOp.Apply(images, texts, temperature, null, reduction, normalize, precision, labels);
+        bool normalize = true, Precision precision = Precision.Float32, Tensor? labels = null)
+    {
+        ArgumentNullException.ThrowIfNull(images);
+        ArgumentNullException.ThrowIfNull(texts);
+        return ClipOp.Apply(images, texts, temperature, null, reduction, normalize, precision, labels);
+    }
 
     /// <summary>The same with a temperature that may be learned: a tensor of one element, which gets a gradient.</summary>
     /// <inheritdoc cref="Loss(Tensor, Tensor, float, Reduction, bool, Precision, Tensor)"/>
     public static Tensor Loss(Tensor images, Tensor texts, Tensor temperature, Reduction reduction = Reduction.Mean,
-        bool normalize = true, Precision precision = Precision.Float32, Tensor? labels = null) =>
-        ClipOp.Apply(images, texts, 1, temperature, reduction, normalize, precision, labels);
+        bool normalize = true, Precision precision = Precision.Float32, Tensor? labels = null)
+    {
+        ArgumentNullException.ThrowIfNull(images);
+        ArgumentNullException.ThrowIfNull(texts);
+        ArgumentNullException.ThrowIfNull(temperature);
+        return ClipOp.Apply(images, texts, 1, temperature, reduction, normalize, precision, labels);
+    }
 }

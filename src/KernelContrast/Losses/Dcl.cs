@@ -28,6 +28,9 @@ public static class Dcl
     /// <inheritdoc cref="Loss(Tensor, float, PairLayout, Reduction, bool, Precision, Tensor)"/>
     public static Tensor Loss(Tensor embeddings, Tensor temperature, PairLayout layout = PairLayout.Halves,
         Reduction reduction = Reduction.Mean, bool normalize = true, Precision precision = Precision.Float32,
-        Tensor? labels = null) =>
-        DclOp.Apply(embeddings, 1, temperature, layout, reduction, normalize, precision, labels);
+        Tensor? labels = null)
+    {
+        ArgumentNullException.ThrowIfNull(temperature);
+        return DclOp.Apply(embeddings, 1, temperature, layout, reduction, normalize, precision, labels);
+    }
 }

@@ -19,12 +19,21 @@ public static class InfoNce
     /// <returns>A scalar, or [rows] with <see cref="Reduction.None"/>. Keys that all agree give ln(columns).</returns>
     /// <exception cref="ArgumentException">There are fewer keys than queries, or τ is no positive finite number.</exception>
     public static Tensor Loss(Tensor queries, Tensor keys, float temperature, Reduction reduction = Reduction.Mean,
-        bool normalize = true, Precision precision = Precision.Float32, Tensor? labels = null, bool scaleBy2Tau = false) =>
-        InfoNceOp.Apply(queries, keys, temperature, null, reduction, normalize, precision, labels, scaleBy2Tau);
+        bool normalize = true, Precision precision = Precision.Float32, Tensor? labels = null, bool scaleBy2Tau = false)
+    {
+        ArgumentNullException.ThrowIfNull(queries);
+        ArgumentNullException.ThrowIfNull(keys);
+        return InfoNceOp.Apply(queries, keys, temperature, null, reduction, normalize, precision, labels, scaleBy2Tau);
+    }
 
     /// <summary>The same with a temperature that may be learned: a tensor of one element, which gets a gradient.</summary>
     /// <inheritdoc cref="Loss(Tensor, Tensor, float, Reduction, bool, Precision, Tensor, bool)"/>
     public static Tensor Loss(Tensor queries, Tensor keys, Tensor temperature, Reduction reduction = Reduction.Mean,
-        bool normalize = true, Precision precision = Precision.Float32, Tensor? labels = null, bool scaleBy2Tau = false) =>
-        InfoNceOp.Apply(queries, keys, 1, temperature, reduction, normalize, precision, labels, scaleBy2Tau);
+        bool normalize = true, Precision precision = Precision.Float32, Tensor? labels = null, bool scaleBy2Tau = false)
+    {
+        ArgumentNullException.ThrowIfNull(queries);
+        ArgumentNullException.ThrowIfNull(keys);
+        ArgumentNullException.ThrowIfNull(temperature);
+        return InfoNceOp.Apply(queries, keys, 1, temperature, reduction, normalize, precision, labels, scaleBy2Tau);
+    }
 }

@@ -21,13 +21,24 @@ public static class Moco
     /// <exception cref="ArgumentException">The keys are not one per query, keys or queue want a gradient, the queue is empty, or τ is no positive finite number.</exception>
     public static Tensor Loss(Tensor queries, Tensor keys, Tensor queue, float temperature,
         Reduction reduction = Reduction.Mean, bool normalize = true, Precision precision = Precision.Float32,
-        Tensor? labels = null) =>
-        MocoOp.Apply(queries, keys, queue, temperature, null, reduction, normalize, precision, labels);
+        Tensor? labels = null)
+    {
+        ArgumentNullException.ThrowIfNull(queries);
+        ArgumentNullException.ThrowIfNull(keys);
+        ArgumentNullException.ThrowIfNull(queue);
+        return MocoOp.Apply(queries, keys, queue, temperature, null, reduction, normalize, precision, labels);
+    }
 
     /// <summary>The same with a temperature that may be learned: a tensor of one element, which gets a gradient.</summary>
     /// <inheritdoc cref="Loss(Tensor, Tensor, Tensor, float, Reduction, bool, Precision, Tensor)"/>
     public static Tensor Loss(Tensor queries, Tensor keys, Tensor queue, Tensor temperature,
         Reduction reduction = Reduction.Mean, bool normalize = true, Precision precision = Precision.Float32,
-        Tensor? labels = null) =>
-        MocoOp.Apply(queries, keys, queue, 1, temperature, reduction, normalize, precision, labels);
+        Tensor? labels = null)
+    {
+        ArgumentNullException.ThrowIfNull(queries);
+        ArgumentNullException.ThrowIfNull(keys);
+        ArgumentNullException.ThrowIfNull(queue);
+        ArgumentNullException.ThrowIfNull(temperature);
+        return MocoOp.Apply(queries, keys, queue, 1, temperature, reduction, normalize, precision, labels);
+    }
 }

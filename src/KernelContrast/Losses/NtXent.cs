@@ -35,8 +35,11 @@ public static class NtXent
     /// <summary>The same with a temperature that may be learned: a tensor of one element, which gets a gradient.</summary>
     /// <inheritdoc cref="Loss(Tensor, float, PairLayout, Reduction, bool, Precision, Tensor)"/>
     public static Tensor Loss(Tensor embeddings, Tensor temperature, PairLayout layout = PairLayout.Halves,
-        Reduction reduction = Reduction.Mean, bool normalize = true, Precision precision = Precision.Float32, Tensor? labels = null) =>
-        NtXentOp.Apply(embeddings, 1, temperature, layout, reduction, normalize, precision, labels);
+        Reduction reduction = Reduction.Mean, bool normalize = true, Precision precision = Precision.Float32, Tensor? labels = null)
+    {
+        ArgumentNullException.ThrowIfNull(temperature);
+        return NtXentOp.Apply(embeddings, 1, temperature, layout, reduction, normalize, precision, labels);
+    }
 
     /// <summary>
     /// The loss and its gradient on the CPU, without tensors or a tape. After the first call of a size, nothing is
@@ -62,6 +65,7 @@ public static class NtXent
     /// <exception cref="ArgumentException">There is one.</exception>
     public static void CheckFinite(Tensor embeddings)
     {
+        ArgumentNullException.ThrowIfNull(embeddings);
         Check.Floats("nt-xent", embeddings);
         Check.Rank("nt-xent", embeddings, 2);
         CheckFinite(embeddings.ToArray(), embeddings.Shape[1]);

@@ -21,13 +21,23 @@ public static class SigLip
     /// <exception cref="ArgumentException">There are fewer texts than images, τ is no positive finite number, or b is not finite.</exception>
     public static Tensor Loss(Tensor images, Tensor texts, float temperature, float bias,
         Reduction reduction = Reduction.Mean, bool normalize = true, Precision precision = Precision.Float32,
-        Tensor? labels = null) =>
-        SigLipOp.Apply(images, texts, temperature, null, bias, null, reduction, normalize, precision, labels);
+        Tensor? labels = null)
+    {
+        ArgumentNullException.ThrowIfNull(images);
+        ArgumentNullException.ThrowIfNull(texts);
+        return SigLipOp.Apply(images, texts, temperature, null, bias, null, reduction, normalize, precision, labels);
+    }
 
     /// <summary>The same with scalars that may be learned: τ and b as tensors of one element, which get gradients.</summary>
     /// <inheritdoc cref="Loss(Tensor, Tensor, float, float, Reduction, bool, Precision, Tensor)"/>
     public static Tensor Loss(Tensor images, Tensor texts, Tensor temperature, Tensor bias,
         Reduction reduction = Reduction.Mean, bool normalize = true, Precision precision = Precision.Float32,
-        Tensor? labels = null) =>
-        SigLipOp.Apply(images, texts, 1, temperature, 0, bias, reduction, normalize, precision, labels);
+        Tensor? labels = null)
+    {
+        ArgumentNullException.ThrowIfNull(images);
+        ArgumentNullException.ThrowIfNull(texts);
+        ArgumentNullException.ThrowIfNull(temperature);
+        ArgumentNullException.ThrowIfNull(bias);
+        return SigLipOp.Apply(images, texts, 1, temperature, 0, bias, reduction, normalize, precision, labels);
+    }
 }

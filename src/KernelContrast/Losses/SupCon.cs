@@ -19,12 +19,19 @@ public static class SupCon
     /// <returns>A scalar, or [rows] with <see cref="Reduction.None"/>.</returns>
     /// <exception cref="ArgumentException">The labels are not one per row, or τ is no positive finite number.</exception>
     public static Tensor Loss(Tensor embeddings, Tensor labels, float temperature,
-        Reduction reduction = Reduction.Mean, bool normalize = true, Precision precision = Precision.Float32) =>
-        SupConOp.Apply(embeddings, labels, temperature, null, reduction, normalize, precision);
+        Reduction reduction = Reduction.Mean, bool normalize = true, Precision precision = Precision.Float32)
+    {
+        ArgumentNullException.ThrowIfNull(labels);
+        return SupConOp.Apply(embeddings, labels, temperature, null, reduction, normalize, precision);
+    }
 
     /// <summary>The same with a temperature that may be learned: a tensor of one element, which gets a gradient.</summary>
     /// <inheritdoc cref="Loss(Tensor, Tensor, float, Reduction, bool, Precision)"/>
     public static Tensor Loss(Tensor embeddings, Tensor labels, Tensor temperature,
-        Reduction reduction = Reduction.Mean, bool normalize = true, Precision precision = Precision.Float32) =>
-        SupConOp.Apply(embeddings, labels, 1, temperature, reduction, normalize, precision);
+        Reduction reduction = Reduction.Mean, bool normalize = true, Precision precision = Precision.Float32)
+    {
+        ArgumentNullException.ThrowIfNull(labels);
+        ArgumentNullException.ThrowIfNull(temperature);
+        return SupConOp.Apply(embeddings, labels, 1, temperature, reduction, normalize, precision);
+    }
 }

@@ -7,6 +7,7 @@ public sealed class Linear : Module
     /// <summary>A layer with parameters <c>weight</c> and, unless told otherwise, <c>bias</c>.</summary>
     public Linear(int inputs, int outputs, Initializer random, bool bias = true)
     {
+        ArgumentNullException.ThrowIfNull(random);
         ArgumentOutOfRangeException.ThrowIfLessThan(inputs, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(outputs, 1);
         double bound = 1 / Math.Sqrt(inputs);
@@ -39,6 +40,7 @@ public sealed class Conv2d : Module
     /// <summary>A layer of square filters with parameters <c>weight</c> and, when wanted, <c>bias</c>.</summary>
     public Conv2d(int inputs, int outputs, int kernel, Initializer random, int stride = 1, int padding = 0, bool bias = false)
     {
+        ArgumentNullException.ThrowIfNull(random);
         ArgumentOutOfRangeException.ThrowIfLessThan(inputs, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(outputs, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(kernel, 1);
@@ -74,6 +76,7 @@ public abstract class BatchNorm : Module
 
     private protected BatchNorm(int channels, int rank, Initializer random, float momentum, float epsilon, float gamma, Normalization norm)
     {
+        ArgumentNullException.ThrowIfNull(random);
         ArgumentOutOfRangeException.ThrowIfLessThan(channels, 1);
         (_channels, _rank, _momentum) = (channels, rank, momentum);
         _measures = norm == Normalization.Batch;
@@ -103,6 +106,7 @@ public abstract class BatchNorm : Module
     /// <summary>relu(bn(x) + residual), with what is asked for.</summary>
     public Tensor Forward(Tensor x, bool relu, Tensor? residual = null)
     {
+        ArgumentNullException.ThrowIfNull(x);
         if (x.Shape.Rank != _rank || x.Shape[1] != _channels)
             throw new ArgumentException($"{GetType().Name} of {_channels} channels got shape {x.Shape}, expected {(_rank == 2 ? $"[N, {_channels}]" : $"[N, {_channels}, H, W]")}.");
         return Functional.BatchNorm(x, Weight, Bias, RunningMean, RunningVariance, Training && _measures, _momentum, _epsilon, relu, residual);

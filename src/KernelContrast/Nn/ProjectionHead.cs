@@ -16,6 +16,7 @@ public static class ProjectionHead
     /// </remarks>
     public static Sequential SimClrV1(int features, Initializer random, int outputs = 128, int? hidden = null, Normalization norm = Normalization.Batch)
     {
+        ArgumentNullException.ThrowIfNull(random);
         int width = hidden ?? features;
         return new(new Linear(features, width, random, bias: false), new BatchNorm1d(width, random, norm: norm), new Relu(),
             new Linear(width, outputs, random));
@@ -25,6 +26,7 @@ public static class ProjectionHead
     /// <remarks>Chen et al.: "Big self-supervised models are strong semi-supervised learners", 2020, section 2, and their code.</remarks>
     public static Sequential SimClrV2(int features, Initializer random, int outputs = 128, int? hidden = null, Normalization norm = Normalization.Batch)
     {
+        ArgumentNullException.ThrowIfNull(random);
         int width = hidden ?? features;
         return new(new Linear(features, width, random, bias: false), new BatchNorm1d(width, random, norm: norm), new Relu(),
             new Linear(width, width, random, bias: false), new BatchNorm1d(width, random, norm: norm), new Relu(),
@@ -35,17 +37,23 @@ public static class ProjectionHead
     /// <remarks>Chen, Fan, Girshick, He: "Improved baselines with momentum contrastive learning", 2020; hidden 2048 there.</remarks>
     public static Sequential MoCoV2(int features, Initializer random, int outputs = 128, int? hidden = null)
     {
+        ArgumentNullException.ThrowIfNull(random);
         int width = hidden ?? features;
         return new(new Linear(features, width, random), new Relu(), new Linear(width, outputs, random));
     }
 
     /// <summary>A head by its name.</summary>
     /// <exception cref="ArgumentException">There is no such head.</exception>
-    public static Sequential Create(string name, int features, Initializer random, int outputs = 128, int? hidden = null, Normalization norm = Normalization.Batch) => name switch
+    public static Sequential Create(string name, int features, Initializer random, int outputs = 128, int? hidden = null, Normalization norm = Normalization.Batch)
     {
-        "simclr-v1" => SimClrV1(features, random, outputs, hidden, norm),
-        "simclr-v2" => SimClrV2(features, random, outputs, hidden, norm),
-        "moco-v2" => MoCoV2(features, random, outputs, hidden),
-        _ => throw new ArgumentException($"There is no projection head '{name}'. Choose one of {string.Join(", ", Names)}."),
-    };
+        ArgumentNullException.ThrowIfNull(name);
+        ArgumentNullException.ThrowIfNull(random);
+        return name switch
+        {
+            "simclr-v1" => SimClrV1(features, random, outputs, hidden, norm),
+            "simclr-v2" => SimClrV2(features, random, outputs, hidden, norm),
+            "moco-v2" => MoCoV2(features, random, outputs, hidden),
+            _ => throw new ArgumentException($"There is no projection head '{name}'. Choose one of {string.Join(", ", Names)}."),
+        };
+    }
 }

@@ -21,6 +21,7 @@ public sealed class ResNet : Module
     /// <exception cref="ArgumentException">The configuration contradicts itself.</exception>
     public ResNet(ResNetConfig config, ulong seed = 0)
     {
+        ArgumentNullException.ThrowIfNull(config);
         config.Check();
         Config = config;
         var random = new Initializer(seed);

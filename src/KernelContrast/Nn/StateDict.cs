@@ -10,8 +10,12 @@ public static class StateDict
 {
     /// <summary>Writes all parameters and buffers, atomically.</summary>
     /// <exception cref="IOException">The file could not be written; what was there before is unchanged.</exception>
-    public static void Save(Module module, string path, IReadOnlyDictionary<string, string>? metadata = null) =>
+    public static void Save(Module module, string path, IReadOnlyDictionary<string, string>? metadata = null)
+    {
+        ArgumentNullException.ThrowIfNull(module);
+        ArgumentNullException.ThrowIfNull(path);
         Safetensors.Write(path, module.NamedTensors().Select(t => KeyValuePair.Create(t.Name, t.Tensor)), metadata);
+    }
 
     /// <summary>
     /// Loads a safetensors file: ours, or one of torchvision's weights. PyTorch's counters <c>num_batches_tracked</c> are
@@ -25,6 +29,8 @@ public static class StateDict
     /// <exception cref="DataFormatException">The file is damaged, or no safetensors file.</exception>
     public static LoadReport Load(Module module, string path, bool strict = true, string prefix = "")
     {
+        ArgumentNullException.ThrowIfNull(module);
+        ArgumentNullException.ThrowIfNull(prefix);
         using var reader = new SafetensorsReader(path);
         var tensors = new Dictionary<string, Tensor>();
         try
@@ -39,8 +45,12 @@ public static class StateDict
 
     /// <summary>Loads tensors by name, copying them.</summary>
     /// <inheritdoc cref="Load(Module, string, bool, string)" path="/exception"/>
-    public static LoadReport Load(Module module, IReadOnlyDictionary<string, Tensor> tensors, bool strict = true) =>
-        Load(module, tensors, strict, null);
+    public static LoadReport Load(Module module, IReadOnlyDictionary<string, Tensor> tensors, bool strict = true)
+    {
+        ArgumentNullException.ThrowIfNull(module);
+        ArgumentNullException.ThrowIfNull(tensors);
+        return Load(module, tensors, strict, null);
+    }
 
     private static LoadReport Load(Module module, IReadOnlyDictionary<string, Tensor> tensors, bool strict, string? path)
     {

@@ -8,7 +8,11 @@ public static partial class Functional
     /// <param name="stride">Pixels from window to window.</param>
     /// <param name="padding">Rows and columns of zeros around x, at most half the window.</param>
     /// <returns>[N, C, (H + 2·padding − kernel)/stride + 1, (W + 2·padding − kernel)/stride + 1].</returns>
-    public static Tensor AvgPool2d(Tensor x, int kernel, int stride, int padding = 0) => AvgPool2dOp.Apply(x, kernel, stride, padding);
+    public static Tensor AvgPool2d(Tensor x, int kernel, int stride, int padding = 0)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        return AvgPool2dOp.Apply(x, kernel, stride, padding);
+    }
 }
 
 /// <summary>

@@ -18,8 +18,13 @@ public static partial class Functional
     /// <param name="residual">Added before the ReLU, same shape as x; or null.</param>
     /// <exception cref="ArgumentException">Shapes do not fit, or training with one value per channel.</exception>
     public static Tensor BatchNorm(Tensor x, Tensor? gamma, Tensor? beta, Tensor runningMean, Tensor runningVariance, bool training,
-        float momentum = 0.1f, float epsilon = 1e-5f, bool relu = false, Tensor? residual = null) =>
-        BatchNormOp.Apply(x, gamma, beta, runningMean, runningVariance, training, momentum, epsilon, relu, residual);
+        float momentum = 0.1f, float epsilon = 1e-5f, bool relu = false, Tensor? residual = null)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        ArgumentNullException.ThrowIfNull(runningMean);
+        ArgumentNullException.ThrowIfNull(runningVariance);
+        return BatchNormOp.Apply(x, gamma, beta, runningMean, runningVariance, training, momentum, epsilon, relu, residual);
+    }
 }
 
 /// <summary>

@@ -7,7 +7,11 @@ public static partial class Functional
     /// <param name="low">−∞: no bound.</param>
     /// <param name="high">∞: no bound.</param>
     /// <exception cref="ArgumentException">low is above high, or one of them is NaN.</exception>
-    public static Tensor Clamp(Tensor x, float low, float high) => ClampOp.Apply(x, low, high);
+    public static Tensor Clamp(Tensor x, float low, float high)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        return ClampOp.Apply(x, low, high);
+    }
 }
 
 /// <summary>

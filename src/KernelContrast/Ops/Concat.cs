@@ -6,7 +6,11 @@ public static partial class Functional
     /// <param name="tensors">At least one; equal shapes but for the size along <paramref name="dim"/>.</param>
     /// <param name="dim">In [−rank, rank); negative counts from the last.</param>
     /// <exception cref="ArgumentException">There are none, or their shapes differ elsewhere, or there is no such dimension.</exception>
-    public static Tensor Concat(IReadOnlyList<Tensor> tensors, int dim) => ConcatOp.Concat(tensors, dim);
+    public static Tensor Concat(IReadOnlyList<Tensor> tensors, int dim)
+    {
+        ArgumentNullException.ThrowIfNull(tensors);
+        return ConcatOp.Concat(tensors, dim);
+    }
 
     /// <summary>The elements start, start + 1, …, start + length − 1 along a dimension, as a copy.</summary>
     /// <param name="x">Any shape.</param>
@@ -14,7 +18,11 @@ public static partial class Functional
     /// <param name="start">0 or more.</param>
     /// <param name="length">0 or more; start + length is at most the dimension's size.</param>
     /// <exception cref="ArgumentException">The range or the dimension is outside of x's shape.</exception>
-    public static Tensor Slice(Tensor x, int dim, int start, int length) => ConcatOp.Slice(x, dim, start, length);
+    public static Tensor Slice(Tensor x, int dim, int start, int length)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        return ConcatOp.Slice(x, dim, start, length);
+    }
 }
 
 /// <summary>

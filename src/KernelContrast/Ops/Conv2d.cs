@@ -12,8 +12,12 @@ public static partial class Functional
     /// <param name="stride">Input pixels per output pixel, 1 or more.</param>
     /// <param name="padding">Rows and columns of zeros on every side, 0 or more.</param>
     /// <returns>[N, K, (H + 2·padding − R)/stride + 1, (W + 2·padding − S)/stride + 1].</returns>
-    public static Tensor Conv2d(Tensor x, Tensor weight, Tensor? bias = null, int stride = 1, int padding = 0) =>
-        Conv2dOp.Apply(x, weight, bias, stride, padding);
+    public static Tensor Conv2d(Tensor x, Tensor weight, Tensor? bias = null, int stride = 1, int padding = 0)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        ArgumentNullException.ThrowIfNull(weight);
+        return Conv2dOp.Apply(x, weight, bias, stride, padding);
+    }
 }
 
 /// <summary>

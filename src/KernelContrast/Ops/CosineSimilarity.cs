@@ -13,7 +13,12 @@ public static partial class Functional
     /// <param name="precision">In which numbers products are formed; null: in those of <see cref="Autocast"/>.</param>
     /// <returns>Float32 [N, M], in [−1, 1] up to rounding.</returns>
     /// <exception cref="ArgumentException">The rows have different lengths, or none.</exception>
-    public static Tensor CosineSimilarity(Tensor a, Tensor b, Precision? precision = null) => CosineSimilarityOp.Apply(a, b, precision ?? Autocast.Precision);
+    public static Tensor CosineSimilarity(Tensor a, Tensor b, Precision? precision = null)
+    {
+        ArgumentNullException.ThrowIfNull(a);
+        ArgumentNullException.ThrowIfNull(b);
+        return CosineSimilarityOp.Apply(a, b, precision ?? Autocast.Precision);
+    }
 }
 
 /// <summary>

@@ -23,7 +23,12 @@ public static partial class Functional
     /// </remarks>
     /// <exception cref="ArgumentException">The columns differ, or there are fewer than k keys to choose from.</exception>
     public static (Tensor Indices, Tensor Similarities) CosineTopK(Tensor queries, Tensor keys, int k, bool excludeSelf = false,
-        Precision precision = Precision.Float32) => CosineTopKOp.Apply(queries, keys, k, excludeSelf, precision);
+        Precision precision = Precision.Float32)
+    {
+        ArgumentNullException.ThrowIfNull(queries);
+        ArgumentNullException.ThrowIfNull(keys);
+        return CosineTopKOp.Apply(queries, keys, k, excludeSelf, precision);
+    }
 }
 
 /// <summary>

@@ -11,7 +11,12 @@ public static partial class Functional
     /// <exception cref="ArgumentException">
     /// Shapes or types do not fit, there are no rows, or a label is outside of [0, K): the message names its row.
     /// </exception>
-    public static Tensor CrossEntropy(Tensor logits, Tensor labels) => CrossEntropyOp.Apply(logits, labels);
+    public static Tensor CrossEntropy(Tensor logits, Tensor labels)
+    {
+        ArgumentNullException.ThrowIfNull(logits);
+        ArgumentNullException.ThrowIfNull(labels);
+        return CrossEntropyOp.Apply(logits, labels);
+    }
 }
 
 /// <summary>

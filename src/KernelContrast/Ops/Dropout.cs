@@ -13,7 +13,11 @@ public static partial class Functional
     /// <see cref="PhiloxStream"/>(seed, stream) is at least p. So the result is the same for any number of threads.</param>
     /// <exception cref="ArgumentException">p is outside of [0, 1).</exception>
     /// <remarks>Srivastava et al.: "Dropout: a simple way to prevent neural networks from overfitting", JMLR 2014.</remarks>
-    public static Tensor Dropout(Tensor x, float p, ulong seed, ulong stream) => DropoutOp.Apply(x, p, seed, stream);
+    public static Tensor Dropout(Tensor x, float p, ulong seed, ulong stream)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        return DropoutOp.Apply(x, p, seed, stream);
+    }
 }
 
 /// <summary>

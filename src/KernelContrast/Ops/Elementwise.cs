@@ -4,15 +4,30 @@ public static partial class Functional
 {
     /// <summary>a + b, with NumPy's broadcasting: shapes are aligned at the right, sizes are equal or 1.</summary>
     /// <exception cref="ArgumentException">The shapes do not broadcast.</exception>
-    public static Tensor Add(Tensor a, Tensor b) => ElementwiseOp.Apply("add", ElementwiseOp.Kind.Add, a, b);
+    public static Tensor Add(Tensor a, Tensor b)
+    {
+        ArgumentNullException.ThrowIfNull(a);
+        ArgumentNullException.ThrowIfNull(b);
+        return ElementwiseOp.Apply("add", ElementwiseOp.Kind.Add, a, b);
+    }
 
     /// <summary>a − b, with NumPy's broadcasting: shapes are aligned at the right, sizes are equal or 1.</summary>
     /// <exception cref="ArgumentException">The shapes do not broadcast.</exception>
-    public static Tensor Subtract(Tensor a, Tensor b) => ElementwiseOp.Apply("subtract", ElementwiseOp.Kind.Subtract, a, b);
+    public static Tensor Subtract(Tensor a, Tensor b)
+    {
+        ArgumentNullException.ThrowIfNull(a);
+        ArgumentNullException.ThrowIfNull(b);
+        return ElementwiseOp.Apply("subtract", ElementwiseOp.Kind.Subtract, a, b);
+    }
 
     /// <summary>a · b element by element, with NumPy's broadcasting: shapes are aligned at the right, sizes are equal or 1.</summary>
     /// <exception cref="ArgumentException">The shapes do not broadcast.</exception>
-    public static Tensor Mul(Tensor a, Tensor b) => ElementwiseOp.Apply("mul", ElementwiseOp.Kind.Multiply, a, b);
+    public static Tensor Mul(Tensor a, Tensor b)
+    {
+        ArgumentNullException.ThrowIfNull(a);
+        ArgumentNullException.ThrowIfNull(b);
+        return ElementwiseOp.Apply("mul", ElementwiseOp.Kind.Multiply, a, b);
+    }
 }
 
 /// <summary>

@@ -7,7 +7,12 @@ public static partial class Functional
     /// <param name="indices">[N], Int32, each in [0, V).</param>
     /// <returns>[N, D].</returns>
     /// <exception cref="ArgumentException">Shapes or types do not fit, or an index is outside of [0, V): the message names its position.</exception>
-    public static Tensor Embedding(Tensor table, Tensor indices) => EmbeddingOp.Apply(table, indices);
+    public static Tensor Embedding(Tensor table, Tensor indices)
+    {
+        ArgumentNullException.ThrowIfNull(table);
+        ArgumentNullException.ThrowIfNull(indices);
+        return EmbeddingOp.Apply(table, indices);
+    }
 }
 
 /// <summary>

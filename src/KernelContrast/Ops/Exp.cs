@@ -3,7 +3,11 @@ namespace KernelContrast;
 public static partial class Functional
 {
     /// <summary>y = e^x. Any shape.</summary>
-    public static Tensor Exp(Tensor x) => ExpOp.Apply(x);
+    public static Tensor Exp(Tensor x)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        return ExpOp.Apply(x);
+    }
 }
 
 /// <summary>Forward: y = e^x. Backward: grad_x = grad_y · y. Saves y.</summary>

@@ -7,7 +7,11 @@ public static partial class Functional
     /// approximation. Any shape.
     /// </summary>
     /// <remarks>Hendrycks, Gimpel: "Gaussian error linear units", 2016.</remarks>
-    public static Tensor Gelu(Tensor x) => GeluOp.Apply(x);
+    public static Tensor Gelu(Tensor x)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        return GeluOp.Apply(x);
+    }
 }
 
 /// <summary>

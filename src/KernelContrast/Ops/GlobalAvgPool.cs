@@ -3,7 +3,11 @@ namespace KernelContrast;
 public static partial class Functional
 {
     /// <summary>The mean over each channel's pixels: [N, C, H, W] to [N, C].</summary>
-    public static Tensor GlobalAvgPool(Tensor x) => GlobalAvgPoolOp.Apply(x);
+    public static Tensor GlobalAvgPool(Tensor x)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        return GlobalAvgPoolOp.Apply(x);
+    }
 }
 
 /// <summary>

@@ -9,7 +9,11 @@ public static partial class Functional
     /// <param name="x">[N, D]. A row with NaN or an infinity gives a row of NaN.</param>
     /// <returns>[N, D].</returns>
     /// <exception cref="ArgumentException">The rank is not 2.</exception>
-    public static Tensor L2Normalize(Tensor x) => L2NormalizeOp.Apply(x);
+    public static Tensor L2Normalize(Tensor x)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        return L2NormalizeOp.Apply(x);
+    }
 }
 
 /// <summary>

@@ -13,7 +13,11 @@ public static partial class Functional
     /// <returns>[N, D].</returns>
     /// <exception cref="ArgumentException">Shapes do not fit, rows are empty, or epsilon is negative.</exception>
     /// <remarks>Ba, Kiros, Hinton: "Layer normalization", 2016.</remarks>
-    public static Tensor LayerNorm(Tensor x, Tensor? gamma, Tensor? beta, float epsilon = 1e-5f) => LayerNormOp.Apply(x, gamma, beta, epsilon);
+    public static Tensor LayerNorm(Tensor x, Tensor? gamma, Tensor? beta, float epsilon = 1e-5f)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        return LayerNormOp.Apply(x, gamma, beta, epsilon);
+    }
 }
 
 /// <summary>

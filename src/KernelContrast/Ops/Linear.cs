@@ -7,7 +7,12 @@ public static partial class Functional
     /// [out] or none, result [N,out]. With <paramref name="relu"/>, max(y, 0), without a pass of its own.
     /// </summary>
     /// <exception cref="ArgumentException">The sizes do not fit.</exception>
-    public static Tensor Linear(Tensor x, Tensor weight, Tensor? bias = null, bool relu = false) => LinearOp.Apply(x, weight, bias, relu);
+    public static Tensor Linear(Tensor x, Tensor weight, Tensor? bias = null, bool relu = false)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        ArgumentNullException.ThrowIfNull(weight);
+        return LinearOp.Apply(x, weight, bias, relu);
+    }
 }
 
 /// <summary>

@@ -8,8 +8,12 @@ public static partial class Functional
     /// <paramref name="transposeB"/>.
     /// </summary>
     /// <exception cref="ArgumentException">An input is not of rank 2, or the inner sizes differ.</exception>
-    public static Tensor MatMul(Tensor a, Tensor b, bool transposeA = false, bool transposeB = false) =>
-        MatMulOp.Apply(a, b, transposeA, transposeB);
+    public static Tensor MatMul(Tensor a, Tensor b, bool transposeA = false, bool transposeB = false)
+    {
+        ArgumentNullException.ThrowIfNull(a);
+        ArgumentNullException.ThrowIfNull(b);
+        return MatMulOp.Apply(a, b, transposeA, transposeB);
+    }
 }
 
 /// <summary>

@@ -3,7 +3,11 @@ namespace KernelContrast;
 public static partial class Functional
 {
     /// <summary>y = max(x, 0). Any shape. NaN stays NaN.</summary>
-    public static Tensor Relu(Tensor x) => ReluOp.Apply(x);
+    public static Tensor Relu(Tensor x)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        return ReluOp.Apply(x);
+    }
 }
 
 /// <summary>

@@ -9,7 +9,11 @@ public static partial class Functional
     /// <param name="x">Any shape.</param>
     /// <param name="shape">As many elements.</param>
     /// <exception cref="ArgumentException">The shapes have different numbers of elements.</exception>
-    public static Tensor Reshape(Tensor x, Shape shape) => ReshapeOp.Apply(x, shape);
+    public static Tensor Reshape(Tensor x, Shape shape)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        return ReshapeOp.Apply(x, shape);
+    }
 }
 
 /// <summary>Forward: y = x in another shape. Backward: grad_x = grad_y in x's shape. Saves nothing.</summary>

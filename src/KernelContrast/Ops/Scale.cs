@@ -3,7 +3,11 @@ namespace KernelContrast;
 public static partial class Functional
 {
     /// <summary>y = factor · x. Any shape.</summary>
-    public static Tensor Scale(Tensor x, float factor) => ScaleOp.Apply(x, factor);
+    public static Tensor Scale(Tensor x, float factor)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        return ScaleOp.Apply(x, factor);
+    }
 }
 
 /// <summary>Forward: y = factor · x. Backward: grad_x = factor · grad_y. Saves nothing.</summary>

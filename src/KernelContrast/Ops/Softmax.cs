@@ -7,7 +7,11 @@ public static partial class Functional
     /// <param name="temperature">Above 0.</param>
     /// <returns>[N, D].</returns>
     /// <exception cref="ArgumentException">The rank is not 2, the rows are empty, or the temperature is not above 0.</exception>
-    public static Tensor Softmax(Tensor x, float temperature = 1) => SoftmaxOp.Apply(x, temperature);
+    public static Tensor Softmax(Tensor x, float temperature = 1)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        return SoftmaxOp.Apply(x, temperature);
+    }
 }
 
 /// <summary>

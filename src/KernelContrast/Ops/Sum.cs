@@ -3,12 +3,17 @@ namespace KernelContrast;
 public static partial class Functional
 {
     /// <summary>The sum of all elements, as a scalar; 0 of none. Gathered in double precision.</summary>
-    public static Tensor Sum(Tensor x) => SumOp.Apply("sum", x, 1);
+    public static Tensor Sum(Tensor x)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        return SumOp.Apply("sum", x, 1);
+    }
 
     /// <summary>The mean of all elements, as a scalar. Gathered in double precision.</summary>
     /// <exception cref="ArgumentException">There are no elements.</exception>
     public static Tensor Mean(Tensor x)
     {
+        ArgumentNullException.ThrowIfNull(x);
         Check.That(x.Count > 0, $"mean: x has shape {x.Shape}; the mean of no elements is undefined.");
         return SumOp.Apply("mean", x, 1.0 / x.Count);
     }

@@ -6,7 +6,11 @@ public static partial class Functional
     /// <param name="x">[N, M].</param>
     /// <returns>[M, N].</returns>
     /// <exception cref="ArgumentException">The rank is not 2.</exception>
-    public static Tensor Transpose(Tensor x) => TransposeOp.Apply(x);
+    public static Tensor Transpose(Tensor x)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        return TransposeOp.Apply(x);
+    }
 }
 
 /// <summary>Forward: y = xᵀ. Backward: grad_x = grad_yᵀ. Saves nothing.</summary>

@@ -37,12 +37,14 @@ public sealed class Ema : IDisposable
     /// </param>
     /// <exception cref="ArgumentException">The parameters do not correspond, or are not on one device; a number is out of its range.</exception>
     public Ema(Module target, Module source, double decay = 0.996, long totalSteps = 0, bool forgetsStart = false)
-        : this([.. target.NamedParameters()], [.. source.NamedParameters()], decay, totalSteps, forgetsStart) { }
+        : this([.. (target ?? throw new ArgumentNullException(nameof(target))).NamedParameters()], [.. (source ?? throw new ArgumentNullException(nameof(source))).NamedParameters()], decay, totalSteps, forgetsStart) { }
 
     /// <summary>As above, of any tensors, paired by their place in the lists; names must be equal.</summary>
     public Ema(IReadOnlyList<(string Name, Tensor Tensor)> targets, IReadOnlyList<(string Name, Tensor Tensor)> sources, double decay = 0.996, long totalSteps = 0,
         bool forgetsStart = false)
     {
+        ArgumentNullException.ThrowIfNull(targets);
+        ArgumentNullException.ThrowIfNull(sources);
         if (!(decay is >= 0 and <= 1)) throw new ArgumentOutOfRangeException(nameof(decay), decay, "A decay is from 0 to 1.");
         ArgumentOutOfRangeException.ThrowIfNegative(totalSteps);
         if (targets.Count == 0 || targets.Count != sources.Count)

@@ -15,6 +15,7 @@ public abstract class Optimizer : IDisposable
 
     private protected Optimizer(IReadOnlyList<(string Name, Tensor Tensor)> parameters, double learningRate, double weightDecay, bool decayVectors)
     {
+        ArgumentNullException.ThrowIfNull(parameters);
         if (parameters.Count == 0) throw new ArgumentException("An optimizer needs at least one parameter.");
         foreach ((string name, Tensor parameter) in parameters)
             if (parameter.Type != DType.Float32) throw new ArgumentException($"Only float tensors are optimized, but '{name}' holds {parameter.Type}.");

@@ -14,6 +14,7 @@ public static partial class AtomicFile
     /// <exception cref="IOException">The file could not be written (the disk is full, say); what was there before is unchanged.</exception>
     public static void Write(string path, Action<Stream> write)
     {
+        ArgumentNullException.ThrowIfNull(write);
         ArgumentException.ThrowIfNullOrEmpty(path);
         string target = Path.GetFullPath(path);
         if (IsDevice(target))

@@ -21,6 +21,8 @@ public static class Safetensors
     /// <exception cref="IOException">The file could not be written; what was there before is unchanged.</exception>
     public static void Write(string path, IEnumerable<KeyValuePair<string, Tensor>> tensors, IReadOnlyDictionary<string, string>? metadata = null)
     {
+        ArgumentNullException.ThrowIfNull(path);
+        ArgumentNullException.ThrowIfNull(tensors);
         List<KeyValuePair<string, Tensor>> all = [.. tensors];
         byte[] header = Header(all, metadata);
         AtomicFile.Write(path, stream =>

@@ -62,6 +62,7 @@ public sealed class Checkpoint
     /// <exception cref="DataFormatException">The file is damaged, or no checkpoint.</exception>
     public static Checkpoint Open(string path)
     {
+        ArgumentNullException.ThrowIfNull(path);
         string file = Directory.Exists(path) ? System.IO.Path.Combine(path, FileName) : path;
         if (!File.Exists(file))
             throw new FileNotFoundException($"{path}: there is no checkpoint here. Give the directory of a run, or its {FileName}; a run stopped before it saved one starts again without --resume.", file);

@@ -81,6 +81,7 @@ public sealed class SimClrTrainer : IDisposable
     /// <exception cref="IOException">There is a run in the directory already, another process is at work there, or it cannot be written.</exception>
     public static SimClrTrainer Start(SimClrConfig config, IImageDataset data, string directory, Device? device = null, bool overwrite = false)
     {
+        ArgumentNullException.ThrowIfNull(directory);
         ArgumentNullException.ThrowIfNull(config);
         ArgumentNullException.ThrowIfNull(data);
         config.Check();
@@ -104,6 +105,8 @@ public sealed class SimClrTrainer : IDisposable
     /// <exception cref="IOException">Another process is at work in the directory, or it cannot be written.</exception>
     public static SimClrTrainer Resume(string directory, IImageDataset data, Device? device = null)
     {
+        ArgumentNullException.ThrowIfNull(directory);
+        ArgumentNullException.ThrowIfNull(data);
         directory = Path.GetDirectoryName(Path.GetFullPath(Checkpoint.Open(directory).Path))!;
         DirectoryLock held = DirectoryLock.Take(directory);
         try
