@@ -25,9 +25,11 @@ using LaneFunction = void (*)(void** lanes, unsigned mask);
 struct WarpgroupProduct
 {
     float* accumulators; // [blocks][4] of this lane
+    uint32_t* fragment;  // [4] of this lane: its part of a; or null
     uint64_t a, b;       // descriptors of 64 x 16 and 16 x 8 blocks bfloat16 numbers in shared memory
     int blocks;
     bool transposed_a, transposed_b; // lines lie across the depth
+    bool adds;           // or the accumulators' numbers are lost
     void (*multiply)(float* sums, const float* a, const float* b); // sums[64][8 blocks] += a[64][16] b[16][8 blocks]
 };
 
@@ -73,6 +75,7 @@ uint32_t kce_shared_address(const void* pointer, const char* where);
 // belongs to its thread.
 void kce_wgmma(const kce::WarpgroupProduct* product, const char* where);
 void kce_wgmma_fence();
+void kce_wgmma_fence_fragment(const uint32_t* fragment); // [4], which the fence hands over too
 void kce_wgmma_commit();
 void kce_wgmma_wait(int groups_left, const char* where);
 

@@ -15,14 +15,14 @@ namespace
 constexpr uint32_t Poison = 0xffffffff; // NaN
 constexpr int Rows = 64, Depth = 16, ChunkBytes = 16, LineBytes = 128, PatternBytes = 1024;
 
-bool is_poisoned(const float* numbers, int count)
+template <class T> bool is_poisoned(const T* numbers, int count)
 {
     for (int i = 0; i < count; i++)
         if (std::memcmp(numbers + i, &Poison, sizeof Poison) != 0) return false;
     return true;
 }
 
-void poison(float* numbers, int count)
+template <class T> void poison(T* numbers, int count)
 {
     for (int i = 0; i < count; i++) std::memcpy(numbers + i, &Poison, sizeof Poison);
 }
@@ -30,6 +30,14 @@ void poison(float* numbers, int count)
 // Where lane l's accumulator i lies in the product: as of mma m16n8, a warp for each 16 rows.
 int row_of(unsigned lane, int i) { return static_cast<int>(lane / 32 * 16 + lane % 32 / 4) + i % 4 / 2 * 8; }
 int column_of(unsigned lane, int i) { return i / 4 * 8 + static_cast<int>(lane % 4) * 2 + i % 2; }
+
+float number_of(uint16_t bf16)
+{
+    uint32_t bits = static_cast<uint32_t>(bf16) << 16;
+    float number;
+    std::memcpy(&number, &bits, sizeof number);
+    return number;
+}
 
 // A descriptor taken apart.
 struct Matrix
@@ -69,12 +77,7 @@ struct Matrix
                 uint16_t numbers[8];
                 std::memcpy(numbers, from, sizeof numbers);
                 for (int i = 0; i < 8; i++)
-                {
-                    uint32_t bits = static_cast<uint32_t>(numbers[i]) << 16;
-                    float number;
-                    std::memcpy(&number, &bits, sizeof number);
-                    take(transposed ? line + i : line, transposed ? depth : depth + i, number);
-                }
+                    take(transposed ? line + i : line, transposed ? depth : depth + i, number_of(numbers[i]));
             }
     }
 };
@@ -115,6 +118,20 @@ void WarpgroupLane::begin_block()
     fenced = false;
     product = nullptr;
     fence_epochs_.clear();
+    handed_over_.clear();
+}
+
+void WarpgroupLane::hand_over(const uint32_t* fragment)
+{
+    auto found = std::find_if(handed_over_.begin(), handed_over_.end(), [&](const HandedOver& other) { return other.fragment == fragment; });
+    if (found == handed_over_.end()) found = handed_over_.insert(found, {fragment, {}});
+    std::copy_n(fragment, 4, found->numbers.begin());
+}
+
+bool WarpgroupLane::is_handed_over(const uint32_t* fragment) const
+{
+    return std::any_of(handed_over_.begin(), handed_over_.end(),
+                       [&](const HandedOver& other) { return other.fragment == fragment && std::equal(other.numbers.begin(), other.numbers.end(), fragment); });
 }
 
 void AsyncWrites::begin_block()
@@ -151,6 +168,7 @@ void Warpgroups::begin_block(unsigned threads)
     {
         group.arrived = 0;
         group.chains.clear();
+        group.fragments.clear();
     }
 }
 
@@ -182,7 +200,8 @@ void Warpgroups::start(BlockRunner& runner, unsigned number, const char* where)
     for (unsigned l = 1; l < Lanes; l++)
     {
         const WarpgroupProduct& other = *lane(l).product;
-        if (other.a != first.a || other.b != first.b || other.blocks != first.blocks || other.transposed_a != first.transposed_a || other.transposed_b != first.transposed_b)
+        if (other.a != first.a || other.b != first.b || other.blocks != first.blocks || other.transposed_a != first.transposed_a ||
+            other.transposed_b != first.transposed_b || other.adds != first.adds || !other.fragment != !first.fragment)
             kce_fail("%s: %s: lanes of one warpgroup give wgmma different descriptors or sizes", where, runner.kernel().name);
         if (lane(l).commits != lane(0).commits) kce_fail("%s: %s: lanes of one warpgroup have committed different numbers of groups", where, runner.kernel().name);
     }
@@ -191,7 +210,7 @@ void Warpgroups::start(BlockRunner& runner, unsigned number, const char* where)
     auto found = std::find_if(group.chains.begin(), group.chains.end(), [&](const Chain& chain) { return adds_to(chain, 0); });
     if (found == group.chains.end())
     {
-        Chain chain{first.blocks, first.multiply, {}, std::vector<float>(Rows * columns), {}, {}, 0};
+        Chain chain{first.blocks, first.multiply, {}, std::vector<float>(Rows * columns), {}, 0, nullptr, {}, 0};
         for (unsigned l = 0; l < Lanes; l++)
         {
             float* mine = chain.accumulators[l] = lane(l).product->accumulators;
@@ -212,29 +231,70 @@ void Warpgroups::start(BlockRunner& runner, unsigned number, const char* where)
                 kce_fail("%s: %s: thread %u has written to accumulators that a wgmma, not waited for, adds to", where, runner.kernel().name, number * Lanes + l);
         }
 
-    found->products.push_back({first.a, first.b, first.transposed_a, first.transposed_b, lane(0).commits, runner.async_writes().count(), false, where});
-    Product& product = found->products.back();
-    for (int side = 0; side < 2; side++)
+    Product product{first.a, first.b, first.transposed_a, first.transposed_b, first.adds, {}, lane(0).commits, runner.async_writes().count(), where};
+    if (first.fragment) product.of_registers = take_fragments(runner, number, product.group, where);
+    found->last_group = product.group;
+    found->where = where;
+    for (int side = first.fragment ? 1 : 0; side < 2; side++)
         Matrix(side ? product.b : product.a, side ? product.transposed_b : product.transposed_a, where)
             .read(runner, side ? columns : Rows, [&](const char* from, const char* at) { check_readable(runner, from, at); }, [](int, int, float) {});
     if (settings().copies == CopyTiming::Early) finish(runner, *found, product);
+    else found->products.push_back(std::move(product));
+}
+
+// a of the lanes' registers, which are NaN from now on. Several products under way may read the same.
+std::vector<float> Warpgroups::take_fragments(BlockRunner& runner, unsigned number, int commits, const char* where)
+{
+    Group& group = groups_[number];
+    auto lane = [&](unsigned l) -> WarpgroupLane& { return runner.fiber(number * Lanes + l).warpgroup; };
+    auto reads = [&](const Fragments& fragments, unsigned l) { return fragments.registers[l] == lane(l).product->fragment && !fragments.released[l]; };
+    auto found = std::find_if(group.fragments.begin(), group.fragments.end(), [&](const Fragments& fragments) { return reads(fragments, 0); });
+    const bool is_new = found == group.fragments.end();
+    if (is_new) found = group.fragments.insert(found, Fragments{});
+    found->last_group = commits;
+    std::vector<float> a(Rows * Depth);
+    for (unsigned l = 0; l < Lanes; l++)
+    {
+        uint32_t* mine = lane(l).product->fragment;
+        if (is_new)
+        {
+            if (!lane(l).is_handed_over(mine))
+                kce_fail("%s: %s: wgmma reads registers of thread %u that no wgmma_fence has handed over", where, runner.kernel().name, number * Lanes + l);
+            found->registers[l] = mine;
+            std::copy_n(mine, 4, found->numbers[l].begin());
+            poison(mine, 4);
+        }
+        else if (!reads(*found, l) || !is_poisoned(mine, 4))
+            kce_fail("%s: %s: thread %u has written to registers that a wgmma, not waited for, reads", where, runner.kernel().name, number * Lanes + l);
+        // As A of mma m16n8k16, a warp for each 16 rows.
+        for (int i = 0; i < 8; i++)
+        {
+            const int row = static_cast<int>(l / 32 * 16 + l % 32 / 4) + i / 2 % 2 * 8, depth = static_cast<int>(l % 4) * 2 + i % 2 + i / 4 * 8;
+            a[row * Depth + depth] = number_of(static_cast<uint16_t>(found->numbers[l][i / 2] >> i % 2 * 16));
+        }
+    }
+    return a;
 }
 
 // Reads the operands, now, and adds their product to the chain's sums.
-void Warpgroups::finish(BlockRunner& runner, Chain& chain, Product& product)
+void Warpgroups::finish(BlockRunner& runner, Chain& chain, const Product& product)
 {
     const int columns = 8 * chain.blocks;
-    std::vector<float> a(Rows * Depth), b(Depth * columns);
+    std::vector<float> a(product.of_registers), b(Depth * columns);
     auto check = [&](const char* from, const char* where) {
         const AsyncWrites::Write& copy = runner.async_writes().at(runner.shared().offset(from));
         if (copy.number > product.copies)
             kce_fail("%s: %s: thread %u copies to shared memory that a wgmma, not waited for, reads", where, runner.kernel().name, copy.thread);
         kce_touch(from, ChunkBytes, false, where);
     };
-    Matrix(product.a, product.transposed_a, product.where).read(runner, Rows, check, [&](int line, int depth, float x) { a[line * Depth + depth] = x; });
+    if (a.empty())
+    {
+        a.resize(Rows * Depth);
+        Matrix(product.a, product.transposed_a, product.where).read(runner, Rows, check, [&](int line, int depth, float x) { a[line * Depth + depth] = x; });
+    }
     Matrix(product.b, product.transposed_b, product.where).read(runner, columns, check, [&](int line, int depth, float x) { b[depth * columns + line] = x; });
+    if (!product.adds) std::fill(chain.sums.begin(), chain.sums.end(), 0.0f);
     chain.multiply(chain.sums.data(), a.data(), b.data());
-    product.done = true;
 }
 
 void Warpgroups::wait(BlockRunner& runner, Fiber& fiber, int groups_left, const char* where)
@@ -246,9 +306,10 @@ void Warpgroups::wait(BlockRunner& runner, Fiber& fiber, int groups_left, const 
     for (Chain& chain : group.chains)
     {
         if (chain.released[l]) continue;
-        for (Product& product : chain.products)
-            if (!product.done && product.group < lane.waited) finish(runner, chain, product);
-        if (chain.products.back().group >= lane.waited) continue;
+        auto done = chain.products.begin();
+        for (; done != chain.products.end() && done->group < lane.waited; done++) finish(runner, chain, *done);
+        chain.products.erase(chain.products.begin(), done);
+        if (chain.last_group >= lane.waited) continue;
         const int columns = 8 * chain.blocks, numbers = 4 * chain.blocks;
         float* mine = chain.accumulators[l];
         if (!is_poisoned(mine, numbers))
@@ -258,13 +319,24 @@ void Warpgroups::wait(BlockRunner& runner, Fiber& fiber, int groups_left, const 
         chain.released[l] = true;
         chain.releases++;
     }
-    group.chains.erase(std::remove_if(group.chains.begin(), group.chains.end(), [](const Chain& chain) { return chain.releases == Lanes; }), group.chains.end());
+    for (Fragments& fragments : group.fragments)
+    {
+        if (fragments.released[l] || fragments.last_group >= lane.waited) continue;
+        if (!is_poisoned(fragments.registers[l], 4))
+            kce_fail("%s: %s: thread %u has written to registers that a wgmma, not waited for, reads", where, runner.kernel().name, fiber.linear);
+        std::copy_n(fragments.numbers[l].begin(), 4, fragments.registers[l]);
+        fragments.released[l] = true;
+        fragments.releases++;
+    }
+    auto released = [](const auto& held) { return held.releases == Lanes; };
+    group.chains.erase(std::remove_if(group.chains.begin(), group.chains.end(), released), group.chains.end());
+    group.fragments.erase(std::remove_if(group.fragments.begin(), group.fragments.end(), released), group.fragments.end());
 }
 
 const char* Warpgroups::unfinished(const Fiber& fiber) const
 {
     for (const Chain& chain : groups_[fiber.linear / Lanes].chains)
-        if (!chain.released[fiber.linear % Lanes]) return chain.products.back().where;
+        if (!chain.released[fiber.linear % Lanes]) return chain.where;
     return nullptr;
 }
 }
@@ -287,6 +359,8 @@ extern "C" void kce_wgmma(const WarpgroupProduct* product, const char* where)
 }
 
 extern "C" void kce_wgmma_fence() { BlockRunner::running()->warpgroup.fenced = true; }
+
+extern "C" void kce_wgmma_fence_fragment(const uint32_t* fragment) { BlockRunner::running()->warpgroup.hand_over(fragment); }
 
 extern "C" void kce_wgmma_commit() { BlockRunner::running()->warpgroup.commits++; }
 

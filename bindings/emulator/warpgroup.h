@@ -23,13 +23,24 @@ public:
     uint32_t epoch_of_fence(uint32_t fence) const { return fence_epochs_[fence]; }
     void fence(uint32_t barrier_epoch) { fence_epochs_.push_back(barrier_epoch); }
 
+    // wgmma.fence hands over a fragment of a first operand as it is now; whether one has been handed over as it is now.
+    void hand_over(const uint32_t* fragment);
+    bool is_handed_over(const uint32_t* fragment) const;
+
     int commits = 0;
     int waited = 0;                    // groups it has waited for
     bool fenced = false;               // wgmma.fence handed its registers over, and no sums came back since
     const WarpgroupProduct* product = nullptr; // while it waits for the others
 
 private:
+    struct HandedOver
+    {
+        const uint32_t* fragment;
+        std::array<uint32_t, 4> numbers;
+    };
+
     std::vector<uint32_t> fence_epochs_;
+    std::vector<HandedOver> handed_over_;
 };
 
 // Which copies wrote each 16 bytes of shared memory.
@@ -77,22 +88,34 @@ private:
     struct Product
     {
         uint64_t a, b;
-        bool transposed_a, transposed_b;
+        bool transposed_a, transposed_b, adds;
+        std::vector<float> of_registers; // a, where it came in those
         int group;           // of the warpgroup's commits, from 0
         uint32_t copies;     // of the block when it began
-        bool done;
         const char* where;
     };
 
-    // Products that add to the same accumulators, oldest first. Their sums lie here until all have been waited for.
+    // Products that add to the same accumulators. Their sums lie here until all have been waited for.
     struct Chain
     {
         int blocks;
         void (*multiply)(float* sums, const float* a, const float* b);
         std::array<float*, Lanes> accumulators;
         std::vector<float> sums; // [64][8 blocks]
-        std::vector<Product> products;
+        std::vector<Product> products;    // whose operands are yet to be read, oldest first
+        int last_group;
+        const char* where;                // the last product's
         std::array<bool, Lanes> released; // lanes that have their sums
+        unsigned releases = 0;
+    };
+
+    // Registers that products read a from. They are NaN until all have been waited for; what they held lies here.
+    struct Fragments
+    {
+        std::array<uint32_t*, Lanes> registers;
+        std::array<std::array<uint32_t, 4>, Lanes> numbers;
+        int last_group;
+        std::array<bool, Lanes> released;
         unsigned releases = 0;
     };
 
@@ -101,10 +124,12 @@ private:
         unsigned arrived = 0;
         const char* where = nullptr;
         std::vector<Chain> chains;
+        std::vector<Fragments> fragments;
     };
 
     void start(BlockRunner& runner, unsigned group, const char* where);
-    void finish(BlockRunner& runner, Chain& chain, Product& product);
+    std::vector<float> take_fragments(BlockRunner& runner, unsigned group, int commits, const char* where);
+    void finish(BlockRunner& runner, Chain& chain, const Product& product);
 
     std::vector<Group> groups_;
 };

@@ -7,6 +7,7 @@
 //   for (k..) wgmma_bf16(c, a, b);           // c += a b over 16 of the depth, begun and not waited for
 //   wgmma_commit();                          // those begun since the last commit are a group
 //   wgmma_wait<1>();                         // all groups but the newest are done with shared memory
+//   wgmma_wait<1>(c);                        // the same, and c, of groups that are done, holds its sums
 //   wgmma_wait_all(c);                       // all groups are, and c holds the sums; before that nobody may look
 //
 //   float c[BLOCKS][4]                       64 rows and 8 BLOCKS columns (BLOCKS 1, 8, 16): c[n][e] is the number at row
@@ -18,6 +19,11 @@
 //   mn_major(address, leading, stride)       of lines that lie across it: 64 lines' numbers of one depth are 128 bytes,
 //                                            the next depth's the next 128; `stride` bytes from 8 depths to the next 8,
 //                                            `leading` from 64 lines to the next 64
+//   wgmma_bf16_set(c, a, b)                  c = a b: what c held is lost, and need not be cleared
+//   uint32_t a[4]                            in place of a's descriptor: 64 x 16 numbers in registers, each warp's 16 rows as
+//                                            an A fragment of mma (tensor_core.cuh). Nobody may look at them either, or
+//                                            write to them, before the product has been waited for
+//   wgmma_fence(a)                           a[..][4], written to, may be read by products
 //   fence_proxy_async()                      what this thread wrote to shared memory may be read by wgmma, after a barrier
 //   shared_address(pointer)                  where shared memory counts it to be: eight times 128 bytes begin at 1024s
 //   swizzled(byte)                           where byte `byte` of such lines lies: the 16-byte pieces of 8 x 128 bytes are

@@ -22,10 +22,17 @@ template <int BLOCKS> __attribute__((no_sanitize("thread"))) void multiply_warpg
             for (int column = 0; column < 8 * BLOCKS; column++) sums[row * 8 * BLOCKS + column] += a[row * 16 + k] * b[k * 8 * BLOCKS + column];
 }
 
-template <int BLOCKS, class A, class B> EMULATED_INTRINSIC void begin_wgmma(float (&c)[BLOCKS][4], A a, B b, const char* where)
+template <int BLOCKS, class A, class B> EMULATED_INTRINSIC void begin_wgmma(float (&c)[BLOCKS][4], const A& a, B b, bool adds, const char* where)
 {
     static_assert(BLOCKS == 1 || BLOCKS == 8 || BLOCKS == 16, "the sizes that the device side has");
-    WarpgroupProduct mine{&c[0][0], a.bits, b.bits, BLOCKS, A::Transposed, B::Transposed, multiply_warpgroup<BLOCKS>};
+    WarpgroupProduct mine{&c[0][0], nullptr, a.bits, b.bits, BLOCKS, A::Transposed, B::Transposed, adds, multiply_warpgroup<BLOCKS>};
+    kce_wgmma(&mine, where);
+}
+
+template <int BLOCKS, class B> EMULATED_INTRINSIC void begin_wgmma(float (&c)[BLOCKS][4], uint32_t (&a)[4], B b, bool adds, const char* where)
+{
+    static_assert(BLOCKS == 1 || BLOCKS == 8 || BLOCKS == 16, "the sizes that the device side has");
+    WarpgroupProduct mine{&c[0][0], a, 0, b.bits, BLOCKS, false, B::Transposed, adds, multiply_warpgroup<BLOCKS>};
     kce_wgmma(&mine, where);
 }
 
@@ -34,9 +41,16 @@ template <int BLOCKS> EMULATED_INTRINSIC void wait_wgmma(float (&)[BLOCKS][4], c
 
 #define k_major(address, stride) wgmma::KMajor{wgmma::bits_of(kce::matrix_address(address, 16, stride, KCE_HERE), 16, stride)}
 #define mn_major(address, leading, stride) wgmma::MnMajor{wgmma::bits_of(kce::matrix_address(address, leading, stride, KCE_HERE), leading, stride)}
-#define wgmma_bf16(c, a, b) kce::begin_wgmma(c, a, b, KCE_HERE)
+#define wgmma_bf16(c, a, b) kce::begin_wgmma(c, a, b, true, KCE_HERE)
+#define wgmma_bf16_set(c, a, b) kce::begin_wgmma(c, a, b, false, KCE_HERE)
 #define wgmma_wait_all(c) kce::wait_wgmma(c, KCE_HERE)
 #define fence_proxy_async() kce_fence_proxy_async()
 template <int BLOCKS> EMULATED_INTRINSIC void wgmma_fence(float (&)[BLOCKS][4]) { kce_wgmma_fence(); }
+template <int COUNT> EMULATED_INTRINSIC void wgmma_fence(uint32_t (&a)[COUNT][4])
+{
+    for (int n = 0; n < COUNT; n++) kce_wgmma_fence_fragment(a[n]);
+    kce_wgmma_fence();
+}
 EMULATED_INTRINSIC void wgmma_commit() { kce_wgmma_commit(); }
 template <int LEFT> EMULATED_INTRINSIC void wgmma_wait() { kce_wgmma_wait(LEFT, "wgmma_wait"); }
+template <int LEFT, int BLOCKS> EMULATED_INTRINSIC void wgmma_wait(float (&)[BLOCKS][4]) { kce_wgmma_wait(LEFT, "wgmma_wait"); }

@@ -12,9 +12,9 @@ internal sealed class WgmmaTests
 {
     private const int Lanes = 128, Rows = 64, Depth = 64;
 
-    /// <summary>Depth first (m) or lines first (k), of either operand.</summary>
+    /// <summary>Depth first (m) or lines first (k), of either operand; the first may be in registers (r). "set": what the accumulators held is lost.</summary>
     [Test, Category("PtxWrappers")]
-    public void Products_are_those_computed_here([Values(8, 64, 128)] int columns, [Values("kk", "km", "mk", "mm")] string directions, [Values] bool isChecked)
+    public void Products_are_those_computed_here([Values(8, 64, 128)] int columns, [Values("kk", "km", "mk", "mm", "rk", "rm", "kk_set", "rm_set")] string directions, [Values] bool isChecked)
     {
         if (!TestDevice.IsEmulated && (isChecked || TestDevice.Cuda.ComputeCapability != (9, 0))) Assert.Ignore("wgmma needs a GPU of compute capability 9.0.");
         foreach (string order in TestDevice.IsEmulated ? Emulated.Orders : [""])
@@ -31,6 +31,7 @@ internal sealed class WgmmaTests
                 int row = thread / 32 * 16 + thread % 32 / 4 + element / 2 % 2 * 8, column = element / 4 * 8 + thread % 4 * 2 + element % 2;
                 c[row, column] = random.NextInt32(2001) - 1000;
                 before[i] = BitConverter.SingleToUInt32Bits(c[row, column]);
+                if (directions.EndsWith("set", StringComparison.Ordinal)) (before[i], c[row, column]) = (BitConverter.SingleToUInt32Bits(float.NaN), 0);
                 for (int k = 0; k < Depth; k++) c[row, column] += a[row, k] * b[column, k];
                 expected[i] = BitConverter.SingleToUInt32Bits(c[row, column]);
             }

@@ -186,9 +186,9 @@ float product_by_wgmma(int t)
     return static_cast<float>(sum);
 }
 
-void wgmma(const std::string& bug, const std::string& message, bool located = true, bool fast = true)
+void wgmma(const std::string& bug, const std::string& message, bool located = true, bool fast = true, const std::string& fixed = "wgmma")
 {
-    planted("wgmma_" + bug, product_by_wgmma, fast, true, message, located ? "" : "-", "wgmma");
+    planted("wgmma_" + bug, product_by_wgmma, fast, true, message, located ? "" : "-", fixed);
 }
 
 // Launches kernel(out, in) of the fast module with a given shape; the output has `count` floats.
@@ -397,6 +397,10 @@ const Test tests[] = {
     {"wgmma_lanes", [] { wgmma("lanes", "never come"); }},
     {"wgmma_descriptors", [] { wgmma("descriptors", "different descriptors"); }},
     {"wgmma_refilled", [] { wgmma("refilled", "copies to shared memory that a wgmma, not waited for, reads"); }},
+    {"wgmma_registers_no_fence", [] { wgmma("registers_no_fence", "reads registers of thread 0 that no wgmma_fence has handed over", true, true, "wgmma_registers"); }},
+    {"wgmma_registers_read_early", [] { wgmma("registers_read_early", "", false, true, "wgmma_registers"); }},
+    {"wgmma_registers_write_early", [] { wgmma("registers_write_early", "has written to registers", true, true, "wgmma_registers"); }},
+    {"wgmma_registers_wrong_group", [] { wgmma("registers_wrong_group", "has written to registers", true, true, "wgmma_registers"); }},
     {"wgmma_unwritten", [] { wgmma("unwritten", "nobody wrote", true, false); }},
     {"stack_overflow", [] { planted("stack_overflow", same, true, false, "bytes of stack", "-"); }},
     {"endless_loop", [] { planted("endless_loop", same, true, true, "does not end"); }},

@@ -209,6 +209,16 @@ enum class Wgmma
     Unwritten,        // an operand is larger than what was copied
 };
 
+// Bugs of the same product with the first operand in registers.
+enum class OfRegisters
+{
+    Fine,
+    NoFence,    // they are written to after the last fence
+    ReadEarly,  // they are read before the wait
+    WriteEarly, // and written to
+    WrongGroup, // the same, after a wait for the group before theirs
+};
+
 template <Wgmma BUG> DEV void wgmma_product(float* out, const float* in)
 {
     SHARED(unsigned char, space, [3 * 8192 + 1024]);
@@ -255,6 +265,43 @@ extern "C" __global__ void wgmma_descriptors(float* out, const float* in) { wgmm
 extern "C" __global__ void wgmma_refilled(float* out, const float* in) { wgmma_product<Wgmma::Refilled>(out, in); }
 extern "C" __global__ void wgmma_unwritten(float* out, const float* in) { wgmma_product<Wgmma::Unwritten>(out, in); }
 extern "C" __global__ void wgmma_fixed(float* out, const float* in) { wgmma_product<Wgmma::Fine>(out, in); }
+
+template <OfRegisters BUG> DEV void wgmma_of_registers(float* out, const float* in)
+{
+    SHARED(unsigned char, space, [8192 + 1024]);
+    unsigned char* const b = space + (1024 - shared_address(space) % 1024) % 1024;
+    const int t = threadIdx.x;
+    if (t < 64) cp_async16(b + swizzled(t * 16), in + (t + t / 8) % 8 * 4, true);
+    uint32_t a[4][4]; // every line holds in[0], .. in[31]
+    for (int k = 0; k < 4; k++)
+        for (int i = 0; i < 4; i++) a[k][i] = __float_as_uint(in[8 * k + i / 2 * 4 + t % 4]);
+    cp_async_commit();
+    cp_async_wait<0>();
+    fence_proxy_async();
+    __syncthreads(); // every thread's copies are there
+    float sums[1][4] = {};
+    wgmma_fence(sums);
+    const uint32_t last = a[1][0];
+    if (BUG == OfRegisters::NoFence) a[1][0] = 0;
+    wgmma_fence(a);
+    a[1][0] = last;
+    for (int k = 0; k < 4; k++)
+    {
+        wgmma_bf16(sums, a[k], wgmma::further(k_major(b, 1024), 32 * k));
+        if (k == 2) wgmma_commit();
+    }
+    wgmma_commit();
+    if (BUG == OfRegisters::WrongGroup) wgmma_wait<1>();
+    if (BUG == OfRegisters::WriteEarly || BUG == OfRegisters::WrongGroup) a[3][2] = 0;
+    const uint32_t early = a[2][1];
+    wgmma_wait_all(sums);
+    out[t] = BUG == OfRegisters::ReadEarly ? __uint_as_float(early) - __uint_as_float(a[2][1]) + sums[0][0] : sums[0][0];
+}
+extern "C" __global__ void wgmma_registers_no_fence(float* out, const float* in) { wgmma_of_registers<OfRegisters::NoFence>(out, in); }
+extern "C" __global__ void wgmma_registers_read_early(float* out, const float* in) { wgmma_of_registers<OfRegisters::ReadEarly>(out, in); }
+extern "C" __global__ void wgmma_registers_write_early(float* out, const float* in) { wgmma_of_registers<OfRegisters::WriteEarly>(out, in); }
+extern "C" __global__ void wgmma_registers_wrong_group(float* out, const float* in) { wgmma_of_registers<OfRegisters::WrongGroup>(out, in); }
+extern "C" __global__ void wgmma_registers_fixed(float* out, const float* in) { wgmma_of_registers<OfRegisters::Fine>(out, in); }
 
 // Bug: 80 KB in one thread's frame.
 template <int Floats> DEV void large_frame(float* out, const float* in)
