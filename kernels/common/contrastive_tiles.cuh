@@ -129,15 +129,16 @@ struct Roles
     uint64_t neither, positive;
 };
 
-// In a loop that is not unrolled: there are few such tiles, and registers are dear.
-template <class Number> DEV Roles roles_of(const Scores& p, int row0, int column0)
+// In a loop that is not unrolled: there are few such tiles, and registers are dear. `exchanged`: the tile's rows are columns.
+template <class Number> DEV Roles roles_of(const Scores& p, int row0, int column0, bool exchanged = false)
 {
     constexpr int Rows = Tile<Number>::Rows, Columns = Tile<Number>::Columns;
     Roles roles = {0, 0};
 #pragma unroll 1
     for (int e = 0; e < Rows * Columns; e++)
     {
-        const int is = role(p, row0 + Tile<Number>::row(e / Columns), column0 + Tile<Number>::column(e % Columns));
+        const int i = row0 + Tile<Number>::row(e / Columns), j = column0 + Tile<Number>::column(e % Columns);
+        const int is = exchanged ? role(p, j, i) : role(p, i, j);
         roles.neither |= static_cast<uint64_t>(is == Neither) << e;
         roles.positive |= static_cast<uint64_t>(is == Positive) << e;
     }
@@ -396,6 +397,31 @@ template <class Number> DEV void statistics(const StatisticsArguments& arguments
 
 // ---- Weights ----
 
+// A line's part of its weights' exponentials.
+struct Side
+{
+    float shift, scale;
+};
+
+// The weight of a pair that is not neither. A loss has weights of its rows, of its columns or of both; offset() gives the
+// positives' offset, exponential(shift) is exp((s - shift) / tau). With Sigmoid, and with LogSum, a side that the loss has
+// not has the scale 0.
+template <class Exponential, class Offset>
+DEV float weight_of(const Scores& p, int score, float s, float inv_temperature, float bias, bool rows, const Side& row, bool columns, const Side& column,
+                    bool is_positive, Exponential exponential, Offset offset)
+{
+    if (score == Sigmoid)
+    {
+        const float t = s * inv_temperature + bias, scale = row.scale + column.scale;
+        return is_positive ? -scale * sigmoid(-t) : scale * sigmoid(t);
+    }
+    float weight;
+    if (score == LogSum) weight = exponential(1.0f) * (row.scale + column.scale);
+    else weight = (rows ? exponential(row.shift) * row.scale : 0.0f) + (columns ? exponential(column.shift) * column.scale : 0.0f);
+    if (!is_positive) return weight;
+    return p.positives == Labelled ? weight + offset() : offset();
+}
+
 // Grid: (tiles of columns, tiles of the stripe's rows).
 template <class Number> DEV void weights(const WeightsArguments& arguments)
 {
@@ -412,31 +438,15 @@ template <class Number> DEV void weights(const WeightsArguments& arguments)
     const Roles roles = plain<Edge>(p, row0, column0) ? Roles{0, 0} : roles_of<Number>(p, row0, column0);
     auto row_of = [&](int r) { return min(row0 + tile.row(r), p.rows - 1); };
     auto column_of = [&](int c) { return min(column0 + tile.column(c), p.columns - 1); };
-    auto shift_of_row = [&](int i) { return online ? arguments.row_shift[i] : 1.0f; };
-    auto shift_of_column = [&](int j) { return columns && online ? arguments.column_shift[j] : 1.0f; };
-    auto scale_of_column = [&](int j) { return columns ? arguments.column_scale[j] : 0.0f; };
+    auto side_of_row = [&](int i) { return Side{online ? arguments.row_shift[i] : 1.0f, arguments.row_scale[i]}; };
+    auto side_of_column = [&](int j) { return Side{columns && online ? arguments.column_shift[j] : 1.0f, columns ? arguments.column_scale[j] : 0.0f}; };
     float along = 0.0f;
-    auto weight_of = [&](int r, int c, float row_shift, float row_scale, float column_shift, float column_scale)
+    auto weight_at = [&](int r, int c, const Side& row, const Side& column)
     {
         const float s = tile.value(r, c);
-        const bool is_positive = has(roles.positive, Columns * r + c);
-        float weight;
-        if (p.score == Sigmoid)
-        {
-            const float t = s * inv_temperature + bias;
-            weight = is_positive ? -row_scale * sigmoid(-t) : row_scale * sigmoid(t);
-        }
-        else
-        {
-            const float own = expf((s - row_shift) * inv_temperature);
-            if (!online) weight = own * (row_scale + column_scale);
-            else weight = own * row_scale + (columns ? expf((s - column_shift) * inv_temperature) * column_scale : 0.0f);
-            if (is_positive)
-            {
-                const float offset = arguments.row_offset[row_of(r)] + (columns ? arguments.column_offset[column0 + tile.column(c)] : 0.0f);
-                weight = p.positives == Labelled ? weight + offset : offset;
-            }
-        }
+        float weight = weight_of(p, p.score, s, inv_temperature, bias, true, row, columns, column, has(roles.positive, Columns * r + c),
+            [&](float shift) { return expf((s - shift) * inv_temperature); },
+            [&] { return arguments.row_offset[row_of(r)] + (columns ? arguments.column_offset[column0 + tile.column(c)] : 0.0f); });
         if (has(roles.neither, Columns * r + c)) weight = 0.0f;
         else along += weight * s;
         return weight;
@@ -444,23 +454,17 @@ template <class Number> DEV void weights(const WeightsArguments& arguments)
     T* const out = static_cast<T*>(arguments.weights) + blockIdx.y * Edge * arguments.weights_pitch + column0;
     if constexpr (Tile<Number>::Joins) // two rows of a thread, many columns: by way of shared memory, so that whole rows are written
     {
-        float row_shift[Rows], row_scale[Rows];
+        Side rows[Rows];
 #pragma unroll
-        for (int r = 0; r < Rows; r++)
-        {
-            row_shift[r] = shift_of_row(row_of(r));
-            row_scale[r] = arguments.row_scale[row_of(r)];
-        }
+        for (int r = 0; r < Rows; r++) rows[r] = side_of_row(row_of(r));
         constexpr int Pitch = Edge + 16 / static_cast<int>(sizeof(T)), Chunk = 16 / static_cast<int>(sizeof(T));
         T* const whole = reinterpret_cast<T*>(shared);
 #pragma unroll
         for (int c = 0; c < Columns; c++)
         {
-            const int j = column_of(c);
-            const float column_shift = shift_of_column(j), column_scale = scale_of_column(j);
+            const Side column = side_of_column(column_of(c));
 #pragma unroll
-            for (int r = 0; r < Rows; r++)
-                round_to(whole[tile.row(r) * Pitch + tile.column(c)], weight_of(r, c, row_shift[r], row_scale[r], column_shift, column_scale), Number());
+            for (int r = 0; r < Rows; r++) round_to(whole[tile.row(r) * Pitch + tile.column(c)], weight_at(r, c, rows[r], column), Number());
         }
         __syncthreads(); // the whole tile is there
 #pragma unroll
@@ -472,21 +476,16 @@ template <class Number> DEV void weights(const WeightsArguments& arguments)
     }
     else
     {
-        float column_shift[Columns], column_scale[Columns];
+        Side sides[Columns];
 #pragma unroll
-        for (int c = 0; c < Columns; c++)
-        {
-            column_shift[c] = shift_of_column(column_of(c));
-            column_scale[c] = scale_of_column(column_of(c));
-        }
+        for (int c = 0; c < Columns; c++) sides[c] = side_of_column(column_of(c));
 #pragma unroll
         for (int r = 0; r < Rows; r++)
         {
-            const float row_shift = shift_of_row(row_of(r)), row_scale = arguments.row_scale[row_of(r)];
+            const Side row = side_of_row(row_of(r));
             T* const to = out + tile.row(r) * arguments.weights_pitch;
 #pragma unroll
-            for (int c = 0; c < Columns; c++)
-                round_to(to[tile.column(c)], weight_of(r, c, row_shift, row_scale, column_shift[c], column_scale[c]), Number());
+            for (int c = 0; c < Columns; c++) round_to(to[tile.column(c)], weight_at(r, c, row, sides[c]), Number());
         }
     }
     if (!arguments.by_tile) return;

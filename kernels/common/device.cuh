@@ -25,14 +25,16 @@ typedef unsigned long long uint64_t;
 
 // ---- Asynchronous copies from global to shared memory (cp.async, sm_80) ----
 
-// Copies 16 bytes, or writes 16 zero bytes when `present` is false; both addresses 16-byte aligned. Only this thread
-// may rely on it, after cp_async_wait; others also need a barrier.
-DEV void cp_async16(void* shared, const void* global, bool present)
+// Copies `bytes` of 16 bytes, 0 to 16, and writes zeros in place of the others, which are not read; both addresses 16-byte
+// aligned. Only this thread may rely on it, after cp_async_wait; others also need a barrier.
+DEV void cp_async16_of(void* shared, const void* global, int bytes)
 {
     unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(shared));
-    int bytes = present ? 16 : 0;
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(global), "r"(bytes) : "memory");
 }
+
+// All 16, or none when `present` is false.
+DEV void cp_async16(void* shared, const void* global, bool present) { cp_async16_of(shared, global, present ? 16 : 0); }
 
 // Closes a group of copies.
 DEV void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }

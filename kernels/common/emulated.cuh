@@ -60,6 +60,7 @@ struct alignas(16) float4
 
 // ---- Asynchronous copies ----
 
+#define cp_async16_of(shared, global, bytes) kce_cp_async(shared, global, bytes, KCE_HERE)
 #define cp_async16(shared, global, present) kce_cp_async(shared, global, (present) ? 16 : 0, KCE_HERE)
 EMULATED_INTRINSIC void cp_async_commit() { kce_cp_async_commit(); }
 template <int LEFT> EMULATED_INTRINSIC void cp_async_wait() { kce_cp_async_wait(LEFT); }

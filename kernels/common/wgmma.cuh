@@ -26,6 +26,7 @@
 //   wgmma_fence(a)                           a[..][4], written to, may be read by products
 //   fence_proxy_async()                      what this thread wrote to shared memory may be read by wgmma, after a barrier
 //   shared_address(pointer)                  where shared memory counts it to be: eight times 128 bytes begin at 1024s
+//   exp2_approx(x)                           2^x within 2^-21 of itself, by one instruction; 0 below the normal numbers
 //   swizzled(byte)                           where byte `byte` of such lines lies: the 16-byte pieces of 8 x 128 bytes are
 //                                            exchanged, so that neither lines nor columns meet a bank twice
 //

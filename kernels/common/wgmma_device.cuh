@@ -9,6 +9,13 @@ DEV wgmma::MnMajor mn_major(const void* address, int leading, int stride) { retu
 
 DEV void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
+DEV float exp2_approx(float x)
+{
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 namespace wgmma_detail
 {
 // The compiler may not move what is done with these registers to the other side.

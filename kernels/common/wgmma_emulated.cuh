@@ -39,6 +39,12 @@ template <int BLOCKS, class B> EMULATED_INTRINSIC void begin_wgmma(float (&c)[BL
 template <int BLOCKS> EMULATED_INTRINSIC void wait_wgmma(float (&)[BLOCKS][4], const char* where) { kce_wgmma_wait(0, where); }
 }
 
+EMULATED_INTRINSIC float exp2_approx(float x)
+{
+    const float y = std::exp2(x);
+    return y < 1.17549435e-38f ? 0.0f : y;
+}
+
 #define k_major(address, stride) wgmma::KMajor{wgmma::bits_of(kce::matrix_address(address, 16, stride, KCE_HERE), 16, stride)}
 #define mn_major(address, leading, stride) wgmma::MnMajor{wgmma::bits_of(kce::matrix_address(address, leading, stride, KCE_HERE), leading, stride)}
 #define wgmma_bf16(c, a, b) kce::begin_wgmma(c, a, b, true, KCE_HERE)

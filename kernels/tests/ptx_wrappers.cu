@@ -141,7 +141,8 @@ extern "C" __global__ void __launch_bounds__(32) ptx_fragment(float* __restrict_
             for (int e = 0; e < 4; e++) c[256 * i + 16 * fragment::row(e) + 8 * n + fragment::column(e)] = sums[i][0][n][e];
 }
 
-// Copies x to y through shared memory, zeros where `present` is 0; each lane reads what another copied.
+// Copies x to y through shared memory, zeros where `present` is 0, of the second group so many numbers as it says; each lane
+// reads what another copied.
 extern "C" __global__ void __launch_bounds__(32) ptx_cp_async(uint32_t* __restrict__ y,            // [2][32 lanes][4]
                                                               const uint32_t* __restrict__ x,      // [2][32 lanes][4]
                                                               const uint32_t* __restrict__ present) // [2][32 lanes]
@@ -149,7 +150,10 @@ extern "C" __global__ void __launch_bounds__(32) ptx_cp_async(uint32_t* __restri
     SHARED(uint32_t, tile, [2][32][4]);
     for (int i = 0; i < 2; i++)
     {
-        cp_async16(tile[i][threadIdx.x], x + 128 * i + 4 * threadIdx.x, present[32 * i + threadIdx.x] != 0);
+        const uint32_t here = present[32 * i + threadIdx.x];
+        const uint32_t* from = x + 128 * i + 4 * threadIdx.x;
+        if (i == 0) cp_async16(tile[i][threadIdx.x], from, here != 0);
+        else cp_async16_of(tile[i][threadIdx.x], from, static_cast<int>(4 * here));
         cp_async_commit();
     }
     cp_async_wait<1>();

@@ -121,6 +121,11 @@ extern "C" __global__ void __launch_bounds__(128) wgmma_n128_mm(uint32_t* __rest
 extern "C" __global__ void __launch_bounds__(128) wgmma_n128_rk(uint32_t* __restrict__ c, const uint32_t* __restrict__ a, const uint32_t* __restrict__ b) { multiply<16, Registers, false>(c, a, b); }
 extern "C" __global__ void __launch_bounds__(128) wgmma_n128_rm(uint32_t* __restrict__ c, const uint32_t* __restrict__ a, const uint32_t* __restrict__ b) { multiply<16, Registers, true>(c, a, b); }
 
+extern "C" __global__ void __launch_bounds__(128) exp2_approximate(float* __restrict__ y, const float* __restrict__ x) // [128] each
+{
+    y[threadIdx.x] = exp2_approx(x[threadIdx.x]);
+}
+
 // c = a b.
 extern "C" __global__ void __launch_bounds__(128) wgmma_n8_kk_set(uint32_t* __restrict__ c, const uint32_t* __restrict__ a, const uint32_t* __restrict__ b) { multiply<1, KMajor, false, true>(c, a, b); }
 extern "C" __global__ void __launch_bounds__(128) wgmma_n8_rm_set(uint32_t* __restrict__ c, const uint32_t* __restrict__ a, const uint32_t* __restrict__ b) { multiply<1, Registers, true, true>(c, a, b); }

@@ -228,11 +228,12 @@ internal sealed class PtxWrapperTests
     {
         uint[] words = new uint[2 * Lanes * 4], present = new uint[2 * Lanes], expected = new uint[words.Length];
         foreach (ref uint word in words.AsSpan()) word = random.NextUInt32();
-        foreach (ref uint flag in present.AsSpan()) flag = random.NextUInt32() % 4 == 0 ? 0u : 1u;
+        for (int i = 0; i < present.Length; i++) present[i] = i < Lanes ? random.NextUInt32() % 4 == 0 ? 0u : 1u : random.NextUInt32() % 5;
         for (int i = 0; i < expected.Length; i++)
         {
             int group = i / 128, from = (i / 4 % Lanes + 1) % Lanes;
-            expected[i] = present[Lanes * group + from] * words[128 * group + 4 * from + i % 4];
+            uint here = present[Lanes * group + from];
+            if (group == 0 ? here != 0 : i % 4 < here) expected[i] = words[128 * group + 4 * from + i % 4];
         }
         return new("ptx_cp_async", new uint[words.Length], [words, present], expected);
     }

@@ -45,6 +45,22 @@ internal sealed class WgmmaTests
         }
     }
 
+    [Test, Category("PtxWrappers")]
+    public void The_approximate_power_of_two_is_that_of_double_precision()
+    {
+        if (!TestDevice.IsEmulated && TestDevice.Cuda.ComputeCapability != (9, 0)) Assert.Ignore("Kernels for compute capability 9.0 are here alone.");
+        using var scope = new TensorScope();
+        var random = new PhiloxStream(seed: 47, stream: 0);
+        float[] x = [0, 1, -1, 127.5f, 128, -126, -127, -150, -1000, float.NegativeInfinity, float.PositiveInfinity, float.NaN, .. Enumerable.Range(0, Lanes - 12).Select(_ => 20 * random.NextNormal())];
+        Tensor y = Tensor.Zeros(new(Lanes), TestDevice.Cuda);
+        new CudaKernel("tests/wgmma_wrappers", "exp2_approximate").Launch(TestDevice.Cuda, new(1, Lanes), y, Tensor.From<float>(x, new(Lanes), TestDevice.Cuda));
+        foreach ((float at, float actual) in x.Zip(y.ToArray()))
+        {
+            double expected = at < -126 ? 0 : (float)Math.Pow(2, at);
+            Assert.That(actual, double.IsFinite(expected) ? Is.EqualTo(expected).Within(expected / (1 << 21)) : Is.EqualTo(expected), $"2^{at}");
+        }
+    }
+
     private static Tensor Words(uint[] words, Device device) => Tensor.From<int>(MemoryMarshal.Cast<uint, int>(words), new(words.Length), device);
 
     private static int[,] Whole(int lines, ref PhiloxStream random)

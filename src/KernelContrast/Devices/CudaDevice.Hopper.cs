@@ -29,6 +29,12 @@ public sealed partial class CudaDevice
     /// </summary>
     public HopperKernels HopperKernels { get; set; }
 
+    /// <summary>
+    /// Whether the losses' backward pass by wgmma keeps weights in registers where rows are short enough. Off is for comparing:
+    /// tests and the benchmark. What was said of <see cref="HopperKernels"/> holds.
+    /// </summary>
+    internal bool KeepsWeightsInRegisters { get; set; } = true;
+
     private HopperKernels HopperKernelsAtFirst() => Environment.GetEnvironmentVariable(HopperVariable) switch
     {
         null or "" or "off" => HopperKernels.Off,

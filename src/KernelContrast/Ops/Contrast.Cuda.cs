@@ -173,22 +173,66 @@ internal abstract unsafe class ContrastCuda : ContrastKernels
             Unit = plan.Unit,
         };
         bool rowsWanted = call.GradEmbeddings.Pointer != 0, columnsWanted = call.GradKeys.Pointer != 0;
-        for (int first = 0; (rowsWanted || columnsWanted || call.GradTemperature != 0) && first < call.Rows; first += plan.StripeRows)
+        if (plan.KeepsWeights)
         {
-            int stripe = Math.Min(plan.StripeRows, call.Rows - first);
-            Weights(call, first, stripe);
-            if (rowsWanted)
-            {
-                products.Product(plan.Partial, plan.Keys, lines: stripe, depth: plan.TotalColumns, plan.DepthPerSlice, plan.Slices, byColumn: false, accumulate: false);
-                products.Gradient(call.GradEmbeddings, first, stripe, plan.Partial, plan.Rows, call.Normalize ? plan.RowInverseNorm : 0, plan.Slices);
-            }
-            if (columnsWanted)
-                products.Product(plan.GradColumns, plan.Rows + plan.RowBytes * first, lines: call.Columns, depth: stripe, int.MaxValue, 1, byColumn: true, accumulate: first > 0);
+            if (rowsWanted || call.GradTemperature != 0) Fused(call, exchanged: false);
+            if (columnsWanted) Fused(call, exchanged: true);
         }
-        if (columnsWanted) products.Gradient(call.GradKeys, 0, call.Columns, plan.GradColumns, plan.Keys, call.Normalize ? plan.ColumnInverseNorm : 0, 1);
+        else Stripes(call);
         if (call.GradTemperature != 0 || call.GradBias != 0)
             ContrastModule.ScalarGradients.Launch(device, new(1, 256) { Stream = stream }, (long)call.GradTemperature, (long)call.GradBias, (long)plan.ByTile,
                 (long)plan.OffsetRows, (long)plan.Scalars, (long)plan.Unit, call.IsWithinBatch ? 0.5f : 1f, plan.AllTiles, call.Rows);
+
+        void Stripes(in LossCall call)
+        {
+            for (int first = 0; (rowsWanted || columnsWanted || call.GradTemperature != 0) && first < call.Rows; first += plan.StripeRows)
+            {
+                int stripe = Math.Min(plan.StripeRows, call.Rows - first);
+                Weights(call, first, stripe);
+                if (rowsWanted)
+                {
+                    products.Product(plan.Partial, plan.Keys, lines: stripe, depth: plan.TotalColumns, plan.DepthPerSlice, plan.Slices, byColumn: false, accumulate: false);
+                    products.Gradient(call.GradEmbeddings, first, stripe, plan.Partial, plan.Rows, call.Normalize ? plan.RowInverseNorm : 0, plan.Slices);
+                }
+                if (columnsWanted)
+                    products.Product(plan.GradColumns, plan.Rows + plan.RowBytes * first, lines: call.Columns, depth: stripe, int.MaxValue, 1, byColumn: true, accumulate: first > 0);
+            }
+            if (columnsWanted) products.Gradient(call.GradKeys, 0, call.Columns, plan.GradColumns, plan.Keys, call.Normalize ? plan.ColumnInverseNorm : 0, 1);
+        }
+
+        // The gradient of the rows, or exchanged, of the columns.
+        void Fused(in LossCall call, bool exchanged)
+        {
+            bool within = call.IsWithinBatch, online = plan.Scores(call).Score == ScoreArguments.LogSumOnline;
+            var rows = new CoefficientArguments { Shift = online ? plan.RowShift : 0, Scale = plan.ScaledRows, Offset = plan.OffsetRows };
+            CoefficientArguments columns = within ? rows : default;
+            if (call.Kind == LossKind.Clip) columns = new() { Shift = online ? plan.ColumnShift : 0, Scale = plan.ScaledColumns, Offset = plan.OffsetColumns };
+            int lines = exchanged ? plan.TotalColumns : call.Rows, others = exchanged ? call.Rows : plan.TotalColumns;
+            nint byTile = exchanged || call.GradTemperature == 0 ? 0 : plan.ByTile;
+            for (int first = 0; first < lines; first += ContrastFused.StripeLines)
+            {
+                int stripe = Math.Min(ContrastFused.StripeLines, lines - first), tiles = ContrastPlan.Tiles(stripe, ContrastFused.Lines);
+                (int slices, int perSlice) = ContrastFused.SlicesOf(stripe, others);
+                var fused = new FusedArguments
+                {
+                    Scores = plan.Scores(call),
+                    Out = plan.Partial,
+                    ByTile = byTile,
+                    Own = exchanged ? columns : rows,
+                    Others = exchanged ? rows : columns,
+                    FirstLine = first,
+                    Lines = stripe,
+                    PerSlice = perSlice,
+                    Exchanged = exchanged ? 1 : 0,
+                };
+                ContrastFused.Kernel(plan.Pitch, fused.Scores.Score).Launch(device, new(slices, 256, tiles, SharedBytes: ContrastFused.SharedBytes(plan.Pitch)) { Stream = stream },
+                    KernelArgument.Struct(&fused));
+                if (byTile != 0) byTile += sizeof(float) * slices * tiles;
+                if (exchanged) products.Gradient(call.GradKeys, first, stripe, plan.Partial, plan.Keys, call.Normalize ? plan.ColumnInverseNorm : 0, slices);
+                else if (call.GradEmbeddings.Pointer != 0)
+                    products.Gradient(call.GradEmbeddings, first, stripe, plan.Partial, plan.Rows, call.Normalize ? plan.RowInverseNorm : 0, slices);
+            }
+        }
 
         void Weights(in LossCall call, int first, int stripe)
         {

@@ -28,7 +28,7 @@ internal readonly struct ContrastPlan
     internal readonly int Pitch, TotalColumns, TilesPerGroup, RowGroups, ColumnGroups, StripeRows, Slices, DepthPerSlice;
     internal readonly long WeightsPitch, AllTiles;
     internal readonly nint RowBytes;
-    internal readonly bool HasColumns;
+    internal readonly bool HasColumns, KeepsWeights;
 
     // Saved.
     internal readonly nint Scalars, Rows, Keys, RowInverseNorm, ColumnInverseNorm, RowShift, RowScale, RowOffset, ColumnShift, ColumnScale, ColumnOffset, Counted;
@@ -60,8 +60,19 @@ internal readonly struct ContrastPlan
         while ((long)Tiles(rowTiles, TilesPerGroup) * Tiles(columnTiles, TilesPerGroup) > MostGroups) TilesPerGroup++;
         (RowGroups, ColumnGroups) = (Tiles(rowTiles, TilesPerGroup), Tiles(columnTiles, TilesPerGroup));
 
-        AllTiles = (long)rowTiles * columnTiles;
-        (WeightsPitch, StripeRows, Slices, DepthPerSlice) = StripesOf(call.Rows, TotalColumns, Edge, Pitch, size);
+        KeepsWeights = ContrastFused.Takes(device, Variant, Pitch);
+        long partial;
+        if (KeepsWeights)
+        {
+            (partial, AllTiles) = ContrastFused.SizesOf(call.Rows, TotalColumns, Pitch);
+            if (!within && call.Kind != LossKind.Moco) partial = Math.Max(partial, ContrastFused.SizesOf(TotalColumns, call.Rows, Pitch).Partial);
+        }
+        else
+        {
+            AllTiles = (long)rowTiles * columnTiles;
+            (WeightsPitch, StripeRows, Slices, DepthPerSlice) = StripesOf(call.Rows, TotalColumns, Edge, Pitch, size);
+            partial = (long)Slices * Math.Min(StripeRows, rows) * Pitch;
+        }
 
         nint at = call.Saved;
         Scalars = Floats(ref at, 2);
@@ -99,8 +110,8 @@ internal readonly struct ContrastPlan
         OffsetColumns = Floats(ref at, twoSided ? rows : 0);
         ByTile = Floats(ref at, AllTiles);
         Weights = Take(ref at, StripeRows * WeightsPitch * size);
-        Partial = Floats(ref at, (long)Slices * Math.Min(StripeRows, rows) * Pitch);
-        GradColumns = Floats(ref at, within || call.Kind == LossKind.Moco ? 0 : (long)call.Columns * Pitch);
+        Partial = Floats(ref at, partial);
+        GradColumns = Floats(ref at, KeepsWeights || within || call.Kind == LossKind.Moco ? 0 : (long)call.Columns * Pitch);
         BackwardBytes = at - call.Workspace;
     }
 
