@@ -17,11 +17,11 @@ internal sealed class ContrastCudaTests
     /// </summary>
     private const double Factor = 3;
 
-    private static readonly LossKind[] Kinds = Enum.GetValues<LossKind>();
+    internal static readonly LossKind[] Kinds = Enum.GetValues<LossKind>();
 
-    private sealed record Problem(LossKind Kind, int Rows, int Columns, int Dim, float Temperature, bool Labels = false, Reduction Reduction = Reduction.Mean, bool Normalize = true);
+    internal sealed record Problem(LossKind Kind, int Rows, int Columns, int Dim, float Temperature, bool Labels = false, Reduction Reduction = Reduction.Mean, bool Normalize = true);
 
-    private sealed record Result(float[] Loss, float[] Rows, float[] Columns, float[] Temperature, float[] Bias)
+    internal sealed record Result(float[] Loss, float[] Rows, float[] Columns, float[] Temperature, float[] Bias)
     {
         internal float[][] All => [Loss, Rows, Columns, Temperature, Bias];
     }
@@ -34,7 +34,7 @@ internal sealed class ContrastCudaTests
         return [.. Enumerable.Range(0, rows * dim).Select(e => shared[e % (period * dim)] + 0.7f * own.NextNormal())];
     }
 
-    private static LossCall Describe(Problem p, Precision precision) =>
+    internal static LossCall Describe(Problem p, Precision precision) =>
         new(p.Kind, p.Rows, p.Kind is LossKind.NtXent or LossKind.Dcl or LossKind.SupCon ? 0 : p.Columns, p.Dim, p.Temperature)
         {
             Precision = precision,
@@ -45,7 +45,7 @@ internal sealed class ContrastCudaTests
 
     /// <param name="stream">Of CUDA, 0: the device's own.</param>
     /// <param name="slack">Elements between one row and the next.</param>
-    private static Result Run(Device device, Problem p, Precision precision, nint stream = 0, int slack = 0, Func<LossCall, long>? around = null)
+    internal static Result Run(Device device, Problem p, Precision precision, nint stream = 0, int slack = 0, Func<LossCall, long>? around = null)
     {
         using var scope = new TensorScope();
         LossCall call = Describe(p, precision);
@@ -98,7 +98,7 @@ internal sealed class ContrastCudaTests
     private static double Largest(float[] a, float[] b) =>
         a.Length == 0 ? 0 : a.Zip(b).Max(x => float.IsNaN(x.First) || float.IsNaN(x.Second) ? double.PositiveInfinity : Math.Abs((double)x.First - x.Second));
 
-    private static void MatchesNaiveRounding(Problem p, Products products)
+    internal static void MatchesNaiveRounding(Problem p, Products products)
     {
         Precision precision = products.Precision();
         using IDisposable kernels = products.Use();
@@ -112,7 +112,7 @@ internal sealed class ContrastCudaTests
     }
 
     [Test]
-    public void Low_precisions_err_as_their_naive_rounding_does([ValueSource(nameof(Kinds))] LossKind kind, [Values(Products.Tf32, Products.BFloat16, Products.Hopper)] Products products)
+    public void Low_precisions_err_as_their_naive_rounding_does([ValueSource(nameof(Kinds))] LossKind kind, [Values(Products.Tf32, Products.BFloat16, Products.Hopper, Products.HopperInTwoBlocks, Products.HopperInStripes)] Products products)
     {
         foreach ((int rows, int columns, int dim) in new[] { (4, 5, 1), (66, 70, 7), (130, 200, 100), (34, 64, 768) })
             foreach (float temperature in new[] { 0.1f, 0.02f })
@@ -147,7 +147,8 @@ internal sealed class ContrastCudaTests
 
     /// <summary>Enough rows for tiles of 128 × 128: 17 × 17 of them, the last of each line 12 wide.</summary>
     [TestCase(LossKind.NtXent, Products.BFloat16), TestCase(LossKind.NtXent, Products.Tf32), TestCase(LossKind.Clip, Products.BFloat16), TestCase(LossKind.SupCon, Products.Tf32)]
-    [TestCase(LossKind.NtXent, Products.Hopper), TestCase(LossKind.Clip, Products.Hopper)]
+    [TestCase(LossKind.NtXent, Products.Hopper), TestCase(LossKind.Clip, Products.Hopper), TestCase(LossKind.NtXent, Products.HopperInStripes)]
+    [TestCase(LossKind.NtXent, Products.HopperInTwoBlocks)]
     public void Large_tiles_err_as_naive_rounding_does(LossKind kind, Products products) =>
         MatchesNaiveRounding(new(kind, 2060, 2060, 40, 0.1f), products);
 

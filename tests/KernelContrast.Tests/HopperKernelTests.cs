@@ -49,13 +49,15 @@ internal sealed class HopperKernelTests
     /// </summary>
     [TestCase("contrast/contrastive_hopper", "contrastive_statistics_hopper", 4), TestCase("contrast/contrastive_hopper", "contrastive_weights_hopper", 4)]
     [TestCase("contrast/contrastive_hopper", "contrastive_product_hopper", 8), TestCase("contrast/cosine_similarity_hopper", "cosine_similarity_hopper", 4)]
-    [TestCase("tests/wgmma_wrappers", "wgmma_n128_km", 4)]
+    [TestCase("contrast/contrastive_fused_hopper", "contrastive_fused_hopper_64", 20), TestCase("contrast/contrastive_fused_hopper", "contrastive_fused_hopper_128", 32)]
+    [TestCase("contrast/contrastive_fused_hopper", "contrastive_fused_hopper_online_128", 32), TestCase("contrast/contrastive_fused_hopper", "contrastive_fused_hopper_sigmoid_128", 32)]
+    [TestCase("tests/wgmma_wrappers", "wgmma_n128_km", 4), TestCase("tests/wgmma_wrappers", "wgmma_n128_rm", 4)]
     public void Products_of_warpgroups_are_compiled_to_run_side_by_side(string module, string kernel, int products)
     {
         NvrtcForTests.Need();
         byte[] cubin = KernelCompiler.Compile(module, "sm_90a", out string log, "--ptxas-options=-v");
         Dictionary<int, int> code = Cubin.Count(cubin)[kernel];
-        Assert.That(code.GetValueOrDefault(Cubin.WarpgroupTensorCore), Is.EqualTo(products), "HGMMA");
+        Assert.That(Cubin.WarpgroupProducts(code), Is.EqualTo(products), "HGMMA");
         Assert.That(code.GetValueOrDefault(Cubin.TensorCore), Is.Zero, "HMMA");
         Assert.That(log, Does.Not.Contain("serialized"));
         Assert.That(() => KernelCompiler.Compile(module, "sm_80", out _), Throws.Nothing, "for other GPUs the file is empty, not broken");

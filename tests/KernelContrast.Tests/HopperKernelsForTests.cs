@@ -11,33 +11,40 @@ internal enum Products
 
     /// <summary>bfloat16 by wgmma, at every size.</summary>
     Hopper,
+
+    /// <summary>The same, with blocks so few that each goes along many tiles where weights stay in registers.</summary>
+    HopperInTwoBlocks,
+
+    /// <summary>The same, with weights that always go through memory.</summary>
+    HopperInStripes,
 }
 
 /// <summary>Switches the kernels for compute capability 9.0 on for a test; the emulated driver runs them whatever it says it is.</summary>
 internal static class HopperKernelsForTests
 {
-    internal static Precision Precision(this Products products) => products == Products.Hopper ? KernelContrast.Precision.BFloat16 : (Precision)(int)products;
+    internal static Precision Precision(this Products products) => products >= Products.Hopper ? KernelContrast.Precision.BFloat16 : (Precision)(int)products;
 
     /// <summary>Has the kernels of <paramref name="products"/> used until disposed. Skips the test on a GPU that cannot run them.</summary>
     internal static IDisposable Use(this Products products)
     {
         CudaDevice device = TestDevice.Cuda;
-        if (products == Products.Hopper && !TestDevice.IsEmulated && device.ComputeCapability != (9, 0))
+        if (products >= Products.Hopper && !TestDevice.IsEmulated && device.ComputeCapability != (9, 0))
             Assert.Ignore($"wgmma needs a GPU of compute capability 9.0, this is one of {device.ComputeCapability}.");
-        return new Restore(device, products == Products.Hopper ? HopperKernels.Always : HopperKernels.Off);
+        int blocks = products switch { Products.HopperInTwoBlocks => 2, Products.HopperInStripes => 0, _ => device.FusedBlocks };
+        return new Restore(device, products >= Products.Hopper ? HopperKernels.Always : HopperKernels.Off, blocks);
     }
 
     private sealed class Restore : IDisposable
     {
         private readonly CudaDevice _device;
-        private readonly HopperKernels _before;
+        private readonly (HopperKernels, int) _before;
 
-        internal Restore(CudaDevice device, HopperKernels now)
+        internal Restore(CudaDevice device, HopperKernels now, int fusedBlocks)
         {
-            (_device, _before) = (device, device.HopperKernels);
-            device.HopperKernels = now;
+            (_device, _before) = (device, (device.HopperKernels, device.FusedBlocks));
+            (device.HopperKernels, device.FusedBlocks) = (now, fusedBlocks);
         }
 
-        public void Dispose() => _device.HopperKernels = _before;
+        public void Dispose() => (_device.HopperKernels, _device.FusedBlocks) = _before;
     }
 }

@@ -202,7 +202,7 @@ internal sealed partial class KernelCompileTests
             .. Parse(log).Select(k => k with
             {
                 Threads = threads.GetValueOrDefault(k.Kernel, 1024),
-                TensorCoreInstructions = code[k.Kernel].GetValueOrDefault(Cubin.TensorCore) + code[k.Kernel].GetValueOrDefault(Cubin.WarpgroupTensorCore),
+                TensorCoreInstructions = code[k.Kernel].GetValueOrDefault(Cubin.TensorCore) + Cubin.WarpgroupProducts(code[k.Kernel]),
                 LocalInstructions = code[k.Kernel].GetValueOrDefault(Cubin.LocalStore) + code[k.Kernel].GetValueOrDefault(Cubin.LocalLoad),
             }),
         ];

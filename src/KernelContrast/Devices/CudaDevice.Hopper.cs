@@ -30,10 +30,11 @@ public sealed partial class CudaDevice
     public HopperKernels HopperKernels { get; set; }
 
     /// <summary>
-    /// Whether the losses' backward pass by wgmma keeps weights in registers where rows are short enough. Off is for comparing:
-    /// tests and the benchmark. What was said of <see cref="HopperKernels"/> holds.
+    /// Where the losses' backward pass by wgmma keeps weights in registers, how many blocks a launch may have at a time: one for
+    /// each multiprocessor of a large GPU. 0: weights go through memory, for the benchmark to compare; fewer, for tests of long
+    /// loops. What was said of <see cref="HopperKernels"/> holds.
     /// </summary>
-    internal bool KeepsWeightsInRegisters { get; set; } = true;
+    internal int FusedBlocks { get; set; } = ContrastFused.LargeGpu;
 
     private HopperKernels HopperKernelsAtFirst() => Environment.GetEnvironmentVariable(HopperVariable) switch
     {

@@ -45,7 +45,8 @@ internal static partial class MocoOp
 /// <remarks>
 /// Forward: prepare the rows, statistics by tiles, losses by rows, their sum. Backward: for each stripe of rows its weights
 /// (as many as fit <see cref="ContrastPlan.StripeBytes"/>), then weights × columns for the stripe's rows and weightsᵀ × rows
-/// added to the columns' gradient. MoCo's columns are the queue, then the keys.
+/// added to the columns' gradient. MoCo's columns are the queue, then the keys. On compute capability 9.0 <see cref="ContrastFused"/>
+/// says when weights and products are one kernel.
 /// </remarks>
 internal abstract unsafe class ContrastCuda : ContrastKernels
 {
@@ -173,7 +174,7 @@ internal abstract unsafe class ContrastCuda : ContrastKernels
             Unit = plan.Unit,
         };
         bool rowsWanted = call.GradEmbeddings.Pointer != 0, columnsWanted = call.GradKeys.Pointer != 0;
-        if (plan.KeepsWeights)
+        if (plan.IsFused)
         {
             if (rowsWanted || call.GradTemperature != 0) Fused(call, exchanged: false);
             if (columnsWanted) Fused(call, exchanged: true);
@@ -209,10 +210,11 @@ internal abstract unsafe class ContrastCuda : ContrastKernels
             if (call.Kind == LossKind.Clip) columns = new() { Shift = online ? plan.ColumnShift : 0, Scale = plan.ScaledColumns, Offset = plan.OffsetColumns };
             int lines = exchanged ? plan.TotalColumns : call.Rows, others = exchanged ? call.Rows : plan.TotalColumns;
             nint byTile = exchanged || call.GradTemperature == 0 ? 0 : plan.ByTile;
-            for (int first = 0; first < lines; first += ContrastFused.StripeLines)
+            for (int first = 0, stripe; first < lines; first += stripe)
             {
-                int stripe = Math.Min(ContrastFused.StripeLines, lines - first), tiles = ContrastPlan.Tiles(stripe, ContrastFused.Lines);
-                (int slices, int perSlice) = ContrastFused.SlicesOf(stripe, others);
+                stripe = ContrastFused.StripeOf(plan.FusedBlocks, lines, first);
+                (int slices, int perSlice) = ContrastFused.SlicesOf(plan.FusedBlocks, stripe, others);
+                int tiles = ContrastPlan.Tiles(stripe, ContrastFused.Lines);
                 var fused = new FusedArguments
                 {
                     Scores = plan.Scores(call),

@@ -11,10 +11,8 @@ internal static class ContrastFused
     /// <summary>What a block owns, and how many of the others it takes at a time.</summary>
     internal const int Lines = 128, Others = 64;
 
-    /// <summary>A stripe has at most a block for each multiprocessor of a large GPU, which has room for one.</summary>
-    internal const int StripeLines = Blocks * Lines;
-
-    private const int Blocks = 132;
+    /// <summary>Multiprocessors, each with room for one block.</summary>
+    internal const int LargeGpu = 132;
 
     /// <summary>What a block costs beyond its steps, in those: its own lines, the first step's copies, its sums' way out.</summary>
     private const int StepsOfStart = 2;
@@ -27,9 +25,12 @@ internal static class ContrastFused
            select new CudaKernel("contrast/contrastive_fused_hopper", $"contrastive_fused_hopper{score}_{pitch}"),
     ];
 
-    /// <summary>Whether a call's backward pass is this one.</summary>
-    internal static bool Takes(Device device, int variant, int pitch) =>
-        variant == ContrastModule.Hopper && pitch <= 128 && device is CudaDevice { KeepsWeightsInRegisters: true };
+    /// <summary>How many blocks a stripe of lines has at most, each with lines of its own; 0: the call's backward pass is not this one.</summary>
+    internal static int BlocksOf(Device device, int variant, int pitch) =>
+        variant == ContrastModule.Hopper && pitch <= 128 && device is CudaDevice cuda ? cuda.FusedBlocks : 0;
+
+    /// <summary>Lines of the stripe that begins at <paramref name="first"/>.</summary>
+    internal static int StripeOf(int blocks, int lines, int first) => Math.Min(blocks * Lines, lines - first);
 
     internal static CudaKernel Kernel(int pitch, int score) => Kernels[pitch / 128 * 3 + score];
 
@@ -37,16 +38,16 @@ internal static class ContrastFused
     internal static int SharedBytes(int pitch) => 5 * (Others * pitch * 2 + 2 * Others * sizeof(float)) + 1024;
 
     /// <summary>
-    /// The slices that the others are cut into for so many lines, at most <see cref="StripeLines"/>: what takes the fewest steps
-    /// one after another, of up to two blocks for each multiprocessor.
+    /// The slices that the others are cut into for the lines of a stripe: what takes the fewest steps one after another where
+    /// so many blocks run at a time, of at most twice as many blocks.
     /// </summary>
-    internal static (int Slices, int PerSlice) SlicesOf(int lines, int others)
+    internal static (int Slices, int PerSlice) SlicesOf(int blocks, int lines, int others)
     {
         int tiles = ContrastPlan.Tiles(lines, Lines), steps = ContrastPlan.Tiles(others, Others), best = 1;
         long fewest = long.MaxValue;
-        for (int slices = 1; slices <= Math.Min(steps, Math.Max(1, 2 * Blocks / tiles)); slices++)
+        for (int slices = 1; slices <= Math.Min(steps, Math.Max(1, 2 * blocks / tiles)); slices++)
         {
-            long taken = (long)ContrastPlan.Tiles(tiles * slices, Blocks) * (ContrastPlan.Tiles(steps, slices) + StepsOfStart);
+            long taken = (long)ContrastPlan.Tiles(tiles * slices, blocks) * (ContrastPlan.Tiles(steps, slices) + StepsOfStart);
             if (taken < fewest) (fewest, best) = (taken, slices);
         }
         int perSlice = ContrastPlan.Tiles(steps, best);
@@ -54,16 +55,17 @@ internal static class ContrastFused
     }
 
     /// <summary>Numbers that the sums of a stripe take, and blocks of all stripes.</summary>
-    internal static (long Partial, long AllBlocks) SizesOf(int lines, int others, int pitch)
+    internal static (long Partial, long AllBlocks) SizesOf(int blocks, int lines, int others, int pitch)
     {
-        long partial = 0, blocks = 0;
-        for (int first = 0; first < lines; first += StripeLines)
+        long partial = 0, all = 0;
+        for (int first = 0, stripe; first < lines; first += stripe)
         {
-            int stripe = Math.Min(StripeLines, lines - first), slices = SlicesOf(stripe, others).Slices;
+            stripe = StripeOf(blocks, lines, first);
+            int slices = SlicesOf(blocks, stripe, others).Slices;
             partial = Math.Max(partial, (long)slices * stripe * pitch);
-            blocks += (long)slices * ContrastPlan.Tiles(stripe, Lines);
+            all += (long)slices * ContrastPlan.Tiles(stripe, Lines);
         }
-        return (partial, blocks);
+        return (partial, all);
     }
 }
 

@@ -25,10 +25,10 @@ internal readonly struct ContrastPlan
     internal const int ScratchAlignment = 256;
 
     internal readonly int Variant, Edge, SharedBytes;
-    internal readonly int Pitch, TotalColumns, TilesPerGroup, RowGroups, ColumnGroups, StripeRows, Slices, DepthPerSlice;
+    internal readonly int Pitch, FusedBlocks, TotalColumns, TilesPerGroup, RowGroups, ColumnGroups, StripeRows, Slices, DepthPerSlice;
     internal readonly long WeightsPitch, AllTiles;
     internal readonly nint RowBytes;
-    internal readonly bool HasColumns, KeepsWeights;
+    internal readonly bool HasColumns;
 
     // Saved.
     internal readonly nint Scalars, Rows, Keys, RowInverseNorm, ColumnInverseNorm, RowShift, RowScale, RowOffset, ColumnShift, ColumnScale, ColumnOffset, Counted;
@@ -60,12 +60,12 @@ internal readonly struct ContrastPlan
         while ((long)Tiles(rowTiles, TilesPerGroup) * Tiles(columnTiles, TilesPerGroup) > MostGroups) TilesPerGroup++;
         (RowGroups, ColumnGroups) = (Tiles(rowTiles, TilesPerGroup), Tiles(columnTiles, TilesPerGroup));
 
-        KeepsWeights = ContrastFused.Takes(device, Variant, Pitch);
+        FusedBlocks = ContrastFused.BlocksOf(device, Variant, Pitch);
         long partial;
-        if (KeepsWeights)
+        if (IsFused)
         {
-            (partial, AllTiles) = ContrastFused.SizesOf(call.Rows, TotalColumns, Pitch);
-            if (!within && call.Kind != LossKind.Moco) partial = Math.Max(partial, ContrastFused.SizesOf(TotalColumns, call.Rows, Pitch).Partial);
+            (partial, AllTiles) = ContrastFused.SizesOf(FusedBlocks, call.Rows, TotalColumns, Pitch);
+            if (!within && call.Kind != LossKind.Moco) partial = Math.Max(partial, ContrastFused.SizesOf(FusedBlocks, TotalColumns, call.Rows, Pitch).Partial);
         }
         else
         {
@@ -111,9 +111,12 @@ internal readonly struct ContrastPlan
         ByTile = Floats(ref at, AllTiles);
         Weights = Take(ref at, StripeRows * WeightsPitch * size);
         Partial = Floats(ref at, partial);
-        GradColumns = Floats(ref at, KeepsWeights || within || call.Kind == LossKind.Moco ? 0 : (long)call.Columns * Pitch);
+        GradColumns = Floats(ref at, IsFused || within || call.Kind == LossKind.Moco ? 0 : (long)call.Columns * Pitch);
         BackwardBytes = at - call.Workspace;
     }
+
+    /// <summary>Whether the backward pass is that of <see cref="ContrastFused"/>, without weights in memory.</summary>
+    internal bool IsFused => FusedBlocks != 0;
 
     /// <summary>What a score is and which columns are positives.</summary>
     internal ScoreArguments Scores(in LossCall call) => new()
