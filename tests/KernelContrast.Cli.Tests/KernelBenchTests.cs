@@ -80,6 +80,11 @@ internal sealed class KernelBenchTests
         Assert.That(one.Output, Does.Not.Contain("wgmma"));
         Assert.That(both.Output.Split('\n').Count(l => l.StartsWith("cosine", StringComparison.Ordinal)), Is.EqualTo(one.Output.Split('\n').Count(l => l.StartsWith("cosine", StringComparison.Ordinal)) + 1));
         Assert.That(both.Output.Split('\n').Single(l => l.Contains("wgmma", StringComparison.Ordinal)), Does.Contain("bf16"));
+        string[] loss = [.. Tool.RunWith([("KERNELCONTRAST_EMULATOR_CAPABILITY", "9.0")], "bench", "kernels", "nt-xent", "--tiny", "--device", "cuda-emulated").Output.Split('\n')
+            .Where(l => l.Contains("40 rows of 24", StringComparison.Ordinal))];
+        Assert.That(loss, Has.Length.EqualTo(3), "mma.sync, wgmma, and that with weights in memory");
+        Assert.That(loss.Count(l => l.Contains("wgmma", StringComparison.Ordinal)), Is.EqualTo(2));
+        Assert.That(loss.Count(l => l.Contains("weights in memory", StringComparison.Ordinal)), Is.EqualTo(1));
         Tool.RunWith([("KERNELCONTRAST_HOPPER_KERNELS", "yes")], call).WasRefused("a wrong setting", "KERNELCONTRAST_HOPPER_KERNELS", "'on'", "yes");
     }
 

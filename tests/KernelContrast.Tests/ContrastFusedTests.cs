@@ -1,3 +1,4 @@
+using KernelContrast.Devices;
 using KernelContrast.Losses;
 using static KernelContrast.Tests.ContrastCudaTests;
 
@@ -72,6 +73,33 @@ internal sealed class ContrastFusedTests
             call.Backward(TestDevice.Cuda);
             return 0;
         }
+    }
+
+    /// <summary>
+    /// Zeros stand for the lines that a block has too many; where similarities of all that are there are far below, exponentials
+    /// of those are infinite, and nothing of them may reach τ's gradient.
+    /// </summary>
+    [Test]
+    public void Lines_that_are_not_there_add_nothing()
+    {
+        using IDisposable kernels = Products.Hopper.Use();
+        const int Rows = 70;
+        CudaDevice device = TestDevice.Cuda;
+        using var scope = new TensorScope();
+        Tensor rows = Tensor.Full(new(Rows, 1), 10, device), keys = Tensor.Full(new(Rows, 1), -10, device), gradRows = Tensor.Full(new(Rows, 1), -7, device);
+        Tensor loss = Tensor.Zeros(new(), device), gradLoss = Tensor.Full(new(), 1, device), gradTemperature = Tensor.Zeros(new(), device);
+        LossCall call = Describe(new(LossKind.Clip, Rows, Rows, 1, 0.1f, Normalize: false), Precision.BFloat16);
+        (call.Embeddings, call.Keys, call.GradEmbeddings) = (new(rows.Pointer, 1), new(keys.Pointer, 1), new(gradRows.Pointer, 1));
+        (call.Loss, call.GradLoss, call.GradTemperature) = (loss.Pointer, gradLoss.Pointer, gradTemperature.Pointer);
+        Tensor saved = Tensor.Empty(new((int)(call.SavedBytes(device) / 4)), device), workspace = Tensor.Empty(new((int)(call.WorkspaceBytes(device) / 4)), device);
+        (call.Saved, call.Workspace) = (saved.Pointer, workspace.Pointer);
+        call.Forward(device);
+        call.Backward(device);
+        Assert.That(loss.ToArray()[0], Is.EqualTo(MathF.Log(Rows)).Within(1e-4f));
+        // Nothing moves where all are alike, but for rounding of weights of 1/70, times 100 and 1/τ².
+        Assert.That(gradTemperature.ToArray()[0], Is.EqualTo(0).Within(1e-2f));
+        Assert.That(gradRows.ToArray(), Is.All.EqualTo(0).Within(1e-2f));
+        GC.KeepAlive((rows, keys));
     }
 
     [Test]

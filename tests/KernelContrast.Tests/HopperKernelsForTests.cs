@@ -30,21 +30,21 @@ internal static class HopperKernelsForTests
         CudaDevice device = TestDevice.Cuda;
         if (products >= Products.Hopper && !TestDevice.IsEmulated && device.ComputeCapability != (9, 0))
             Assert.Ignore($"wgmma needs a GPU of compute capability 9.0, this is one of {device.ComputeCapability}.");
-        int blocks = products switch { Products.HopperInTwoBlocks => 2, Products.HopperInStripes => 0, _ => device.FusedBlocks };
-        return new Restore(device, products >= Products.Hopper ? HopperKernels.Always : HopperKernels.Off, blocks);
+        return new Restore(device, products >= Products.Hopper ? HopperKernels.Always : HopperKernels.Off, products != Products.HopperInStripes,
+            products == Products.HopperInTwoBlocks ? 2 : ContrastFused.LargeGpu);
     }
 
     private sealed class Restore : IDisposable
     {
         private readonly CudaDevice _device;
-        private readonly (HopperKernels, int) _before;
+        private readonly (HopperKernels, bool, int) _before;
 
-        internal Restore(CudaDevice device, HopperKernels now, int fusedBlocks)
+        internal Restore(CudaDevice device, HopperKernels now, bool keepsWeights, int fusedBlocks)
         {
-            (_device, _before) = (device, (device.HopperKernels, device.FusedBlocks));
-            (device.HopperKernels, device.FusedBlocks) = (now, fusedBlocks);
+            (_device, _before) = (device, (device.HopperKernels, device.KeepsLossWeightsInRegisters, device.FusedBlocks));
+            (device.HopperKernels, device.KeepsLossWeightsInRegisters, device.FusedBlocks) = (now, keepsWeights, fusedBlocks);
         }
 
-        public void Dispose() => (_device.HopperKernels, _device.FusedBlocks) = _before;
+        public void Dispose() => (_device.HopperKernels, _device.KeepsLossWeightsInRegisters, _device.FusedBlocks) = _before;
     }
 }

@@ -32,6 +32,7 @@ internal static class KernelBench
         bool vendor = cuda.UsesVendorLibraries;
         Ceilings ceilings = MeasureCeilings(cuda, timer, tiny, seconds);
         HopperKernels hopper = cuda.HopperKernels;
+        bool keeps = cuda.KeepsLossWeightsInRegisters;
         cuda.UsesVendorLibraries = false; // the rows are our kernels'
         var results = new List<KernelTiming>();
         foreach (KernelRow row in Sources.SelectMany(s => s.Rows(tiny)).Where(r => (measures || !r.NeedsGraphs) && (families.Length == 0 || families.Contains(r.Family))))
@@ -42,6 +43,10 @@ internal static class KernelBench
             if (cuda.ComputeCapability != (9, 0) || !row.HasHopperKernels) continue;
             cuda.HopperKernels = tiny ? HopperKernels.Always : HopperKernels.On;
             results.Add(Measure(row with { Item = $"{row.Item}, wgmma" }, device, timer, ceilings, tiny, seconds));
+            if (!row.KeepsWeights) continue;
+            cuda.KeepsLossWeightsInRegisters = false;
+            results.Add(Measure(row with { Item = $"{row.Item}, wgmma, weights in memory" }, device, timer, ceilings, tiny, seconds));
+            cuda.KeepsLossWeightsInRegisters = keeps;
         }
         cuda.HopperKernels = hopper;
         var report = new KernelReport(device.Name, device.Description, DateTime.UtcNow.ToString("yyyy-MM-dd HH:mm 'UTC'", CultureInfo.InvariantCulture), Commit, measures, ceilings, results);

@@ -20,6 +20,9 @@ internal sealed record KernelRow(string Family, string Item, string Precision, l
     /// <summary>Of losses: the operations of one product of all rows with all columns, 2N²D.</summary>
     public long GemmFlops { get; init; }
 
+    /// <summary>Whether those of compute capability 9.0 keep its weights in registers, if they may: losses of at most 128 numbers a row.</summary>
+    public bool KeepsWeights { get; init; }
+
     /// <summary>Whether it is also computed by kernels for compute capability 9.0 alone: losses and the cosine matrix in bfloat16.</summary>
     public bool HasHopperKernels => Precision == "bf16" && (GemmFlops > 0 || Family == "cosine");
 }

@@ -20,6 +20,7 @@ internal sealed class LossRows : IKernelRows
             {
                 GemmFlops = product,
                 Exponentials = (long)rows * rows,
+                KeepsWeights = dim <= 128,
             };
         }
     }

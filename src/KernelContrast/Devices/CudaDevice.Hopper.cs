@@ -30,10 +30,13 @@ public sealed partial class CudaDevice
     public HopperKernels HopperKernels { get; set; }
 
     /// <summary>
-    /// Where the losses' backward pass by wgmma keeps weights in registers, how many blocks a launch may have at a time: one for
-    /// each multiprocessor of a large GPU. 0: weights go through memory, for the benchmark to compare; fewer, for tests of long
-    /// loops. What was said of <see cref="HopperKernels"/> holds.
+    /// Whether, where <see cref="HopperKernels"/> are used, the losses' backward pass keeps its weights in registers when rows
+    /// have at most 128 numbers, as it does at first. Off, weights go through memory: for comparing. It must not change between
+    /// a call's sizes, its forward and its backward pass either.
     /// </summary>
+    public bool KeepsLossWeightsInRegisters { get; set; } = true;
+
+    /// <summary>How many blocks of that pass run at a time: one for each multiprocessor of a large GPU. Tests of long loops take fewer.</summary>
     internal int FusedBlocks { get; set; } = ContrastFused.LargeGpu;
 
     private HopperKernels HopperKernelsAtFirst() => Environment.GetEnvironmentVariable(HopperVariable) switch

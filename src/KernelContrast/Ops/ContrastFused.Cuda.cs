@@ -27,7 +27,7 @@ internal static class ContrastFused
 
     /// <summary>How many blocks a stripe of lines has at most, each with lines of its own; 0: the call's backward pass is not this one.</summary>
     internal static int BlocksOf(Device device, int variant, int pitch) =>
-        variant == ContrastModule.Hopper && pitch <= 128 && device is CudaDevice cuda ? cuda.FusedBlocks : 0;
+        variant == ContrastModule.Hopper && pitch <= 128 && device is CudaDevice { KeepsLossWeightsInRegisters: true } cuda ? cuda.FusedBlocks : 0;
 
     /// <summary>Lines of the stripe that begins at <paramref name="first"/>.</summary>
     internal static int StripeOf(int blocks, int lines, int first) => Math.Min(blocks * Lines, lines - first);
