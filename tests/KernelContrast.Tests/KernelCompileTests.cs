@@ -272,7 +272,7 @@ internal sealed partial class KernelCompileTests
     [GeneratedRegex(@"^[ \t]*extern ""C"" __global__ void __launch_bounds__\((?<threads>[\w:]+)[^)\n]*\) (?<kernel>\w+)\(", RegexOptions.Multiline)]
     private static partial Regex Bounds();
 
-    [GeneratedRegex("bf16|tf32|_hopper$|^wgmma_")]
+    [GeneratedRegex("bf16|tf32|_hopper(_|$)|^wgmma_")]
     private static partial Regex NamesTensorCores();
 
     [GeneratedRegex(@"\bw?g?mma_(bf16|tf32)\(")]
