@@ -24,6 +24,12 @@ internal sealed class ContrastReference
     /// </summary>
     internal double Magnified { get; set; }
 
+    /// <summary>
+    /// The least a similarity counts for in the size of τ's gradient, in units of ‖h‖‖k‖ and of the contract's 1e-5: s may be off by 2⁻²², as above,
+    /// however small it is. It matters where few pairs have all the weight, and an s near 0.
+    /// </summary>
+    private const double LeastSimilarity = 1.0 / (1 << 22) / 1e-5;
+
     /// <summary>x[i, j], the logit of row i and column j.</summary>
     private readonly double[,] _x;
 
@@ -163,7 +169,7 @@ internal sealed class ContrastReference
             for (int j = 0; j < _columns; j++)
             {
                 double s = Similarity(i, j);
-                temperature -= w[i, j] * (along == 0 ? -Math.Abs(s) : s) / (_temperature * _temperature);
+                temperature -= w[i, j] * (along == 0 ? -Math.Abs(s) - LeastSimilarity * _left.Length(i) * _right.Length(j) : s) / (_temperature * _temperature);
                 bias += w[i, j];
                 for (int k = 0; k < _dim; k++)
                 {
