@@ -1,4 +1,5 @@
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace KernelContrast.Devices;
 
@@ -21,6 +22,11 @@ internal unsafe interface ISimd<T> where T : struct, ISimd<T>
     /// <summary>source[index], lane by lane; an index is a whole number below 2²⁴.</summary>
     static abstract T Gather(float* source, T index);
     static abstract void Store(float* destination, T value);
+    /// <summary>
+    /// Past the caches, to a multiple of the vector's bytes, for what will not be read soon: a line that is written whole is not
+    /// fetched first. Other threads see it after a <see cref="Simd.FenceStreams"/> of this one.
+    /// </summary>
+    static abstract void StoreStreaming(float* destination, T value);
     static abstract void StorePartial(float* destination, T value, int count);
     /// <summary>a·b + c, fused where the hardware has it.</summary>
     static abstract T Fma(T a, T b, T c);
@@ -61,6 +67,13 @@ internal static class Simd
 
     internal static int HardwareBits =>
         Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128;
+
+    /// <summary>What this thread streamed to memory comes before all that it writes from here on.</summary>
+    internal static void FenceStreams()
+    {
+        if (Sse.IsSupported) Sse.StoreFence();
+        else Thread.MemoryBarrier();
+    }
 
     /// <summary>Runs with a narrower width until the result is disposed.</summary>
     internal static IDisposable Limit(int bits)

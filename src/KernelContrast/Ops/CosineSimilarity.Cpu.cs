@@ -34,8 +34,8 @@ internal readonly unsafe struct CpuCosine
     /// <summary>Saved: [rows, dim] normalised rows and [rows] 1/‖row‖.</summary>
     private readonly float* _x, _y, _inverseX, _inverseY;
 
-    /// <summary>Workspace: [rows or columns, dim], twice where b is a.</summary>
-    private readonly float* _sums, _more;
+    /// <summary>Workspace: [rows or columns, dim].</summary>
+    private readonly float* _sums;
 
     internal CpuCosine(in CosineSimilarityCall call)
     {
@@ -49,7 +49,6 @@ internal readonly unsafe struct CpuCosine
         SavedBytes = (byte*)at - (byte*)call.Saved;
         at = (float*)call.Workspace;
         _sums = Take(Math.Max(call.Rows, call.Columns) * dim);
-        _more = Take(call.WithItself ? call.Rows * dim : 0);
         WorkspaceBytes = (byte*)at - (byte*)call.Workspace;
 
         float* Take(long floats)
@@ -68,7 +67,7 @@ internal readonly unsafe struct CpuCosine
     {
         Rows(cpu, _call.Rows, new UnitRows { Z = _x, InverseNorm = _inverseX, H = _call.A, Dim = _call.Dim, Precision = _call.Precision });
         if (!_call.WithItself) Rows(cpu, _call.Columns, new UnitRows { Z = _y, InverseNorm = _inverseY, H = _call.B, Dim = _call.Dim, Precision = _call.Precision });
-        Gemm.Run(cpu, (float*)_call.Similarities, _x, false, _y, true, _call.Rows, _call.Columns, _call.Dim);
+        CosineForward.Run(cpu, (float*)_call.Similarities, _x, _y, _call.Rows, _call.Columns, _call.Dim);
     }
 
     internal void Backward(CpuDevice cpu)
@@ -77,12 +76,11 @@ internal readonly unsafe struct CpuCosine
         int rows = _call.Rows, columns = _call.Columns, dim = _call.Dim;
         if (_call.GradA.Pointer != 0)
         {
-            Gemm.Run(cpu, _sums, g, false, _y, false, rows, dim, columns);
-            if (_call.WithItself) Gemm.Run(cpu, _more, g, true, _x, false, rows, dim, columns);
-            Rows(cpu, rows, new ThroughNorm { Gradient = _call.GradA, Sums = _sums, More = _call.WithItself ? _more : null, Z = _x, InverseNorm = _inverseX, Dim = dim });
+            CosineBackward.Run(cpu, _sums, g, _call.WithItself ? CosineBackward.Turn.Both : CosineBackward.Turn.Turned, _y, columns, rows, dim);
+            Rows(cpu, rows, new ThroughNorm { Gradient = _call.GradA, Sums = _sums, Z = _x, InverseNorm = _inverseX, Dim = dim });
         }
         if (_call.GradB.Pointer == 0) return;
-        Gemm.Run(cpu, _sums, g, true, _x, false, columns, dim, rows);
+        CosineBackward.Run(cpu, _sums, g, CosineBackward.Turn.Straight, _x, rows, columns, dim);
         Rows(cpu, columns, new ThroughNorm { Gradient = _call.GradB, Sums = _sums, Z = _y, InverseNorm = _inverseY, Dim = dim });
     }
 
@@ -107,7 +105,7 @@ internal readonly unsafe struct CpuCosine
     private struct ThroughNorm : ISimdRange
     {
         internal DeviceMatrix Gradient;
-        internal float* Sums, More, Z, InverseNorm;
+        internal float* Sums, Z, InverseNorm;
         internal int Dim;
 
         public readonly void Run<T>(int part, long start, long end) where T : struct, ISimd<T>
@@ -117,12 +115,6 @@ internal readonly unsafe struct CpuCosine
             {
                 float* g = Sums + row * Dim, z = Z + row * Dim, to = (float*)Gradient.Pointer + row * Gradient.RowStride;
                 T last = T.LoadPartial(g + whole, tail, 0), lastZ = T.LoadPartial(z + whole, tail, 0);
-                if (More != null)
-                {
-                    float* more = More + row * Dim;
-                    last = T.Add(last, T.LoadPartial(more + whole, tail, 0));
-                    for (int d = 0; d < whole; d += T.Width) T.Store(g + d, T.Add(T.Load(g + d), T.Load(more + d)));
-                }
                 T dot = T.Mul(last, lastZ);
                 for (int d = 0; d < whole; d += T.Width) dot = T.Fma(T.Load(g + d), T.Load(z + d), dot);
                 T minus = T.Create(-T.Sum(dot)), inverse = T.Create(InverseNorm[row]);

@@ -11,15 +11,21 @@ internal static unsafe class Pack
     /// </summary>
     internal static void Transposed(float* panel, float* source, long stride, int count, int width, int depth)
     {
+        Transpose(panel, width, source, stride, count, depth);
+        if (count == width) return;
+        for (int k = 0; k < depth; k++) new Span<float>(panel + (long)k * width + count, width - count).Clear();
+    }
+
+    /// <summary>to[k · toStride + i] = source[i · stride + k] for i &lt; count, k &lt; depth; what lies between is left as it is.</summary>
+    internal static void Transpose(float* to, int toStride, float* source, long stride, int count, int depth)
+    {
         int i = 0;
-        for (; i + 4 <= count; i += 4) Transposed4(panel + i, source + i * stride, stride, width, depth);
+        for (; i + 4 <= count; i += 4) Transposed4(to + i, source + i * stride, stride, toStride, depth);
         for (; i < count; i++)
         {
             float* from = source + i * stride;
-            for (int k = 0; k < depth; k++) panel[(long)k * width + i] = from[k];
+            for (int k = 0; k < depth; k++) to[(long)k * toStride + i] = from[k];
         }
-        if (count == width) return;
-        for (int k = 0; k < depth; k++) new Span<float>(panel + (long)k * width + count, width - count).Clear();
     }
 
     /// <summary>panel[k · width + i] = source[k · stride + i] for i &lt; count, 0 for count ≤ i &lt; width.</summary>
