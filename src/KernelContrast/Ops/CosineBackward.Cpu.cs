@@ -1,21 +1,21 @@
+using System.Runtime.Intrinsics.X86;
 using KernelContrast.Devices;
 
 namespace KernelContrast;
 
 /// <summary>
 /// sums_j = Σ_i W_ij z_i, where W is G, its transpose or their sum. A block of W is copied into panels, as it lies or turned,
-/// and multiplied in place of the packed side of a matrix product: G is never held a second time, and Z is packed once.
+/// and multiplied from there: G is never held a second time, and Z is packed once.
 /// Each element is summed in the order of i, whatever the number of threads.
 /// </summary>
 internal unsafe struct CosineBackward
 {
-    // In the L2 cache: a block of W, and as many rows of Z and sums of the block's columns.
-    private const int Depth = 256, BlockColumns = 256, SumFloats = 1 << 17;
+    // In the L2 cache: a block of W, the next one, and as many rows of Z and sums of the block's columns.
+    private const int Depth = 256, BlockColumns = 128, SumFloats = 1 << 17;
 
-    private float* _sums, _z, _packed, _scratch;
-    private DeviceRows _g;
+    private float* _sums, _z, _g, _packed, _scratch;
     private Turn _turn;
-    private long _scratchFloats;
+    private long _gStride, _scratchFloats;
     private int _count, _columns, _dim, _depth, _blockColumns, _groups, _tiles, _rowsPerItem;
 
     /// <summary>How W is made of G.</summary>
@@ -27,12 +27,6 @@ internal unsafe struct CosineBackward
         Turned,
         /// <summary>W = G + Gᵀ.</summary>
         Both,
-    }
-
-    private struct DeviceRows
-    {
-        internal float* At;
-        internal long Stride;
     }
 
     /// <summary>Overwrites sums[columns, dim] with Wᵀ·z, of W[count, columns] and dense z[count, dim].</summary>
@@ -66,7 +60,8 @@ internal unsafe struct CosineBackward
         {
             _sums = sums,
             _z = z,
-            _g = new() { At = g, Stride = turn == Turn.Turned ? count : columns },
+            _g = g,
+            _gStride = turn == Turn.Turned ? count : columns,
             _turn = turn,
             _count = count,
             _columns = columns,
@@ -116,6 +111,8 @@ internal unsafe struct CosineBackward
         {
             int depth = tile.Inner = Math.Min(job._depth, job._count - i);
             PackBlock<T>(ref job, block, i, depth, column, columns);
+            // The next block is fetched between this one's tiles: its rows lie far apart, and copying would wait for each.
+            int nextDepth = Math.Min(job._depth, job._count - i - depth), calls = Gemm.CeilDivide(columns, width) * (endTile - firstTile), call = 0;
             for (int c = 0; c < columns; c += width)
                 for (int t = firstTile; t < endTile; t++)
                 {
@@ -127,9 +124,26 @@ internal unsafe struct CosineBackward
                     tile.Initial0 = i == 0 ? zeros : tile.Out0;
                     tile.InitialRow = i == 0 ? 0 : pitch;
                     tile.Run<T>(elements, width);
+                    Fetch(job, i + depth, nextDepth, column, columns, call, calls);
+                    call++;
                 }
         }
         Pack.Transpose(job._sums + (long)column * job._dim + firstElement, job._dim, sums, pitch, job.Element(endTile) - firstElement, columns);
+    }
+
+    /// <summary>The share of one call of several in the fetch of a block of W into the L2 cache.</summary>
+    private static void Fetch(in CosineBackward job, int i, int depth, int column, int columns, int call, int calls)
+    {
+        if (!Sse.IsSupported || depth <= 0) return;
+        if (job._turn != Turn.Turned)
+            for (int k = (int)((long)depth * call / calls), end = (int)((long)depth * (call + 1) / calls); k < end; k++) FetchRow(job._g + (i + k) * job._gStride + column, columns);
+        if (job._turn != Turn.Straight)
+            for (int c = (int)((long)columns * call / calls), end = (int)((long)columns * (call + 1) / calls); c < end; c++) FetchRow(job._g + (column + c) * job._gStride + i, depth);
+
+        static void FetchRow(float* row, int count)
+        {
+            for (int e = 0; e < count; e += 16) Sse.Prefetch1(row + e);
+        }
     }
 
     /// <summary>Panels of two vectors of columns: W[i … i + depth, column … column + columns], zeros past the last column.</summary>
@@ -138,12 +152,12 @@ internal unsafe struct CosineBackward
         int width = 2 * T.Width;
         if (job._turn != Turn.Straight)
             for (int c = 0; c < columns; c += width)
-                Pack.Transposed(block + (long)c * depth, job._g.At + (column + c) * job._g.Stride + i, job._g.Stride, Math.Min(width, columns - c), width, depth);
+                Pack.Transposed(block + (long)c * depth, job._g + (column + c) * job._gStride + i, job._gStride, Math.Min(width, columns - c), width, depth);
         if (job._turn == Turn.Turned) return;
         int whole = columns / width * width;
         for (int k = 0; k < depth; k++)
         {
-            float* from = job._g.At + (i + k) * job._g.Stride + column, to = block + k * width;
+            float* from = job._g + (i + k) * job._gStride + column, to = block + k * width;
             if (job._turn == Turn.Straight)
                 for (int c = 0; c < whole; c += width, to += depth * width)
                 {

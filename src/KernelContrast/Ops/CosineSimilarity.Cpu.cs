@@ -6,8 +6,9 @@ namespace KernelContrast;
 internal static partial class CosineSimilarityOp
 {
     /// <summary>
-    /// Rows are normalised into saved memory, and all else is the packed matrix product, which reads both sides once: a
-    /// matrix that is written whole gains nothing from the losses' tiles.
+    /// Rows are normalised into saved memory. The matrix, which is written whole and read once, is a product of its own
+    /// (<see cref="CosineForward"/>), and so are the sums of the backward pass (<see cref="CosineBackward"/>). Rows with
+    /// themselves take half a product forward and one backward, not one and two.
     /// </summary>
     internal sealed unsafe class Cpu : Kernels
     {

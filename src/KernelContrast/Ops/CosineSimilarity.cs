@@ -9,7 +9,7 @@ public static partial class Functional
     /// 0. A row with NaN or an infinity gives NaN.
     /// </summary>
     /// <param name="a">[N, D].</param>
-    /// <param name="b">[M, D]; may be the very same tensor as <paramref name="a"/>, for which CUDA forms half of the products.</param>
+    /// <param name="b">[M, D]; may be the very same tensor as <paramref name="a"/>, for which half of the products are formed.</param>
     /// <param name="precision">In which numbers products are formed; null: in those of <see cref="Autocast"/>.</param>
     /// <returns>Float32 [N, M], in [−1, 1] up to rounding.</returns>
     /// <exception cref="ArgumentException">The rows have different lengths, or none.</exception>
