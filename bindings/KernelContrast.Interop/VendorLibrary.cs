@@ -28,9 +28,13 @@ public sealed class VendorLibrary
     /// <summary>Where it was found; empty before.</summary>
     public string Path { get; private set; } = "";
 
+    /// <summary>Whether <see cref="Variable"/> is set: then the library is to be that, and none is no way out.</summary>
+    public bool IsNamed => Environment.GetEnvironmentVariable(Variable) is { Length: > 0 };
+
     /// <summary>Loads the library, if it is there. Doing so again is fine.</summary>
     /// <param name="newestMajor">The newest major version that may be taken.</param>
     /// <param name="problem">When it is not there: every path tried, and what to do.</param>
+    /// <exception cref="NotSupportedException"><see cref="Variable"/> names what does not load.</exception>
     public bool TryUse(int newestMajor, out string problem)
     {
         lock (_guard)
@@ -41,6 +45,11 @@ public sealed class VendorLibrary
             var tried = new List<string>();
             if (!LibrarySearch.TryLoad(LibrarySearch.Candidates(Variable, names), tried, out nint library, out string path))
             {
+                if (IsNamed)
+                {
+                    throw new NotSupportedException($"{Variable}={Environment.GetEnvironmentVariable(Variable)}: {(tried.Count == 0 ? $"there is no version of {Name} for this driver"
+                        : $"could not load {string.Join(", ", tried)}")}. Give the path of {Name}, or of its folder, or unset it: then the usual places are searched.");
+                }
                 problem = tried.Count == 0 ? $"{Name}: there is no version for this driver."
                     : $"No {Name}: could not load {string.Join(", ", tried)}. Without it our own kernels run; to use it, install it or give its path in {Variable}.";
                 return false;

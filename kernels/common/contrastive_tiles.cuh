@@ -75,6 +75,7 @@ struct ProductArguments
     int pitch;
     int by_column;              // out = w^T z rather than w z
     int accumulate;             // add to out
+    int exchanged;              // the grid's x is lines: the other axes have 65,535 blocks at most
 };
 
 enum Role
@@ -523,7 +524,7 @@ template <class Number, bool BY_COLUMN> DEV void product_tile(const ProductArgum
     DYN_SHARED(unsigned char, shared);
     using T = typename Number::Type;
     constexpr int Edge = Number::Edge;
-    const int line0 = blockIdx.y * Edge, column0 = blockIdx.x * Edge;
+    const int line0 = (arguments.exchanged ? blockIdx.x : blockIdx.y) * Edge, column0 = (arguments.exchanged ? blockIdx.y : blockIdx.x) * Edge;
     const int begin = blockIdx.z * arguments.depth_per_slice;
     const int end = min(begin + arguments.depth_per_slice, (arguments.depth + PadOf<Number> - 1) / PadOf<Number> * PadOf<Number>);
     // The weights are whole tiles in memory, so their lines and depths are all there.
@@ -547,7 +548,7 @@ template <class Number, bool BY_COLUMN> DEV void product_tile(const ProductArgum
     }
 }
 
-// Grid: (tiles of z's columns, tiles of out's lines, slices of the depth).
+// Grid: (tiles of z's columns, tiles of out's lines, slices of the depth), or the first two exchanged.
 template <class Number> DEV void gradient_product(const ProductArguments& arguments)
 {
     if (arguments.by_column) product_tile<Number, true>(arguments);

@@ -11,16 +11,17 @@ struct SimilarityArguments
     const void* b;       // [columns, pitch]
     int rows, columns, pitch;
     int symmetric;       // b is a
+    int exchanged;       // the grid's x is rows: the other axes have 65,535 blocks at most
 };
 
-// Grid: (tiles of columns, tiles of rows).
+// Grid: (tiles of columns, tiles of rows), or exchanged.
 template <class Number> DEV void similarities(const SimilarityArguments& p)
 {
     using T = typename Number::Type;
     constexpr int Edge = Number::Edge, Pitch = Edge + 1; // read by row and by column without conflicts
     static_assert(Edge * Pitch * static_cast<int>(sizeof(float)) <= SharedBytes<Number>, "the tile fits in the stages");
     DYN_SHARED(unsigned char, shared);
-    const int row0 = blockIdx.y * Edge, column0 = blockIdx.x * Edge;
+    const int row0 = (p.exchanged ? blockIdx.x : blockIdx.y) * Edge, column0 = (p.exchanged ? blockIdx.y : blockIdx.x) * Edge;
     if (p.symmetric && column0 < row0) return; // with its whole block
     const Operand<T> a = {static_cast<const T*>(p.a), p.pitch, row0, p.rows, 0};
     const Operand<T> b = {static_cast<const T*>(p.b), p.pitch, column0, p.columns, 0};

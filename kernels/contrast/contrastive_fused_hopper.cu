@@ -232,7 +232,11 @@ template <int PITCH, int SCORE> DEV void fused(const FusedArguments& arguments)
         start(step + 3, after(3));
         const int other0 = begin + step * 64;
         if (weighing.plain(other0)) weighing.template weigh<true>(weights, s, sides + stage * SideFloats, other0);
-        else weighing.template weigh<false>(weights, s, sides + stage * SideFloats, other0);
+        else
+        {
+            weighing.template weigh<false>(weights, s, sides + stage * SideFloats, other0);
+            __syncwarp(); // its lanes may have gone apart, and what follows is one instruction of the whole warp
+        }
         wgmma_fence(weights);
 #pragma unroll
         for (int k = 0; k < 4; k++)

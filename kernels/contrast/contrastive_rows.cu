@@ -19,6 +19,13 @@ constexpr int Threads = 256;
 constexpr int RowsPerBlock = Threads / 32; // of the kernels that give each row a warp
 constexpr float LargestFloat = 3.402823466e38f;
 
+// A factor of gradients: infinite, it becomes the largest double, so that what is 0 stays 0. NaN stays.
+DEV double bounded(double factor)
+{
+    constexpr double Largest = 1.7976931348623157e308;
+    return factor > Largest ? Largest : factor < -Largest ? -Largest : factor;
+}
+
 enum Score
 {
     LogSum,
@@ -320,7 +327,8 @@ extern "C" __global__ void __launch_bounds__(Threads) contrastive_gradient(Gradi
     for (int d = lane; d < p.dim; d += 32) along += folded(d) * load_rounded(p.z, at + d, p.precision);
     along = warp_sum(along);
     // In double, since a product of two of the factors need not be a float where the gradient is.
-    const double factor = static_cast<double>(p.scalars[0]) * (p.unit ? p.unit[0] : 1.0f) * (p.inverse_norm ? p.inverse_norm[row] : 1.0f);
+    const double upstream = bounded(static_cast<double>(p.scalars[0]) * (p.unit ? p.unit[0] : 1.0f));
+    const double factor = bounded(upstream * (p.inverse_norm ? p.inverse_norm[row] : 1.0f));
     const float radial = p.inverse_norm ? along : 0.0f;
     for (int d = lane; d < p.dim; d += 32)
         p.grad[row * p.stride + d] = static_cast<float>(factor * (folded(d) - load_rounded(p.z, at + d, p.precision) * radial));
@@ -344,6 +352,6 @@ extern "C" __global__ void __launch_bounds__(Threads) contrastive_scalar_gradien
     temperature = block_sum(temperature, scratch);
     bias = block_sum(bias, scratch);
     if (threadIdx.x != 0) return;
-    if (grad_temperature) grad_temperature[0] = static_cast<float>(-factor * temperature * scalars[0] * scalars[0] * unit[0]);
-    if (grad_bias) grad_bias[0] = static_cast<float>(bias * unit[0]);
+    if (grad_temperature) grad_temperature[0] = static_cast<float>(-factor * temperature * bounded(static_cast<double>(scalars[0]) * scalars[0] * unit[0]));
+    if (grad_bias) grad_bias[0] = static_cast<float>(bias * bounded(unit[0]));
 }

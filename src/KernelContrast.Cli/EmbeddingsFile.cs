@@ -35,8 +35,8 @@ internal sealed record EmbeddingsFile(string Path, float[] Values, int Rows, int
     }
 
     /// <summary>One whole number per row: a .npy vector, or <c>labels</c> of a .safetensors file.</summary>
-    /// <exception cref="UserError">No such file, or no vector of whole numbers.</exception>
-    /// <exception cref="DataFormatException">The file is damaged, or a label does not fit 32 bits.</exception>
+    /// <exception cref="UserError">No such file, no vector of whole numbers, or a label that does not fit 32 bits.</exception>
+    /// <exception cref="DataFormatException">The file is damaged.</exception>
     internal static int[] ReadLabels(string path)
     {
         InputFile.Check(path, "--labels", "a .npy or .safetensors file");
@@ -45,12 +45,22 @@ internal sealed record EmbeddingsFile(string Path, float[] Values, int Rows, int
             case ".npy":
                 NpyArray array = NpyFile.Read(path);
                 if (array.Type[0] == 'f') throw new UserError($"{path}: expected labels of whole numbers, found {array.Type}. Convert them with array.astype('<i4').");
-                return array.Shape.Rank == 1 ? array.ToInt32s() : throw new UserError($"{path}: expected a vector of labels, found the shape {array.Shape}.");
+                return array.Shape.Rank == 1 ? LabelsOf(array) : throw new UserError($"{path}: expected a vector of labels, found the shape {array.Shape}.");
             case ".safetensors":
                 using (var reader = new SafetensorsReader(path))
                     return ReadLabels(path, reader) ?? throw new UserError($"{path}: expected a vector '{LabelsKey}' of I32.");
             default: throw new UserError($"{path}: --labels expects a .npy or .safetensors file.");
         }
+    }
+
+    /// <summary>A .npy file's whole numbers, as NumPy's int64 may hold them, in 32 bits.</summary>
+    /// <exception cref="UserError">One does not fit; the message names its row.</exception>
+    private static int[] LabelsOf(NpyArray array)
+    {
+        long[] labels = array.ToInt64s();
+        int wrong = Array.FindIndex(labels, label => label is < int.MinValue or > int.MaxValue);
+        return wrong < 0 ? Array.ConvertAll(labels, label => (int)label)
+            : throw new UserError($"{array.Path}: the label of row {wrong} is {labels[wrong]}, expected {int.MinValue} to {int.MaxValue}. Number the classes from 0, and rows without one -1.");
     }
 
     private static EmbeddingsFile ReadNpy(string path)

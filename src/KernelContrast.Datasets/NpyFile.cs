@@ -33,7 +33,9 @@ public sealed record NpyArray(string Path, string Type, Shape Shape, byte[] Byte
         return result;
     }
 
-    private long[] ToInt64s() => Type switch
+    /// <summary>The elements as 64-bit whole numbers.</summary>
+    /// <exception cref="DataFormatException">They are floats.</exception>
+    public long[] ToInt64s() => Type switch
     {
         "i1" => Convert<sbyte, long>(v => v),
         "i2" => Convert<short, long>(v => v),

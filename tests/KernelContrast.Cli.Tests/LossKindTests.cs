@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using System.Text;
 using System.Text.Json;
 using KernelContrast.Datasets;
 
@@ -129,6 +130,13 @@ internal sealed class LossKindTests
         Tool.Refuses(["loss", "supcon", "--embeddings", four], "--labels");
         Tool.Refuses(["loss", "supcon", "--embeddings", four, "--labels", Labels(1, 2, 3)], "expected 4");
         Tool.Refuses(["loss", "supcon", "--embeddings", four, "--labels", four], "whole numbers");
+        foreach (long label in new[] { 1L << 31, int.MinValue - 1L, long.MaxValue })
+            Tool.Refuses(["loss", "supcon", "--embeddings", four, "--labels", Int64Labels(7, int.MaxValue, label, -1)],
+                $"{_folder["labels.npy"]}: the label of row 2 is {label}, expected -2147483648 to 2147483647. Number the classes from 0");
+        Tool.Refuses(["plot", "--embeddings", four, "--labels", Int64Labels(7, 1L << 40, 0, -1), "--method", "pca"],
+            $"{_folder["labels.npy"]}: expected classes of 0 to 999999, or -1 for none, found {1L << 40} in row 1");
+        Tool wide64 = Tool.Run("loss", "supcon", "--embeddings", four, "--labels", Int64Labels(int.MaxValue, int.MaxValue, int.MinValue, -1));
+        Assert.That(wide64.ExitCode, Is.Zero, wide64.Error);
         Tool.Refuses(["loss", "supcon", "--embeddings", four, "--labels", _folder["none.npy"]], "no such file");
         Tool.Refuses(["loss", "clip", "--embeddings", four, "--keys", _folder["none.npy"]], "no such file", "--keys");
         Tool.Refuses(["loss", "nt-xent", "--embeddings", four, "--losses", _folder["l.npy"]], "--reduction none");
@@ -203,6 +211,15 @@ internal sealed class LossKindTests
     {
         LossTests.WriteNpy(_folder[name], "<f4", MemoryMarshal.AsBytes<float>(values), values.Length / dim, dim);
         return _folder[name];
+    }
+
+    /// <summary>As NumPy writes its own whole numbers.</summary>
+    private string Int64Labels(params long[] labels)
+    {
+        string header = $"{{'descr': '<i8', 'fortran_order': False, 'shape': ({labels.Length},), }}".PadRight(117) + "\n";
+        byte[] head = [0x93, .. "NUMPY"u8, 1, 0, (byte)header.Length, 0, .. Encoding.ASCII.GetBytes(header)];
+        File.WriteAllBytes(_folder["labels.npy"], [.. head, .. MemoryMarshal.AsBytes(labels.AsSpan())]);
+        return _folder["labels.npy"];
     }
 
     private string Labels(params int[] labels)

@@ -56,6 +56,62 @@ internal sealed class LossUpstreamTests
             Assert.That(spoilt[e], e / trial.Dim == 3 ? Is.NaN : Is.EqualTo(plain[e]), $"row {e / trial.Dim}");
     }
 
+    /// <summary>An infinite upstream gradient of all rows makes infinities of their gradients, but leaves 0 what is 0; NaN spoils all.</summary>
+    [Test]
+    public void What_has_no_gradient_has_none_under_an_infinite_one([ValueSource(nameof(Kinds))] LossKind kind, [ValueSource(nameof(Devices))] string device,
+        [Values(Reduction.Mean, Reduction.Sum)] Reduction reduction, [Values(0.1f, 0.005f)] float temperature)
+    {
+        LossTrial trial = Trial(kind, opposite: false, temperature) with { Reduction = reduction };
+        Array.Clear(trial.Rows, 4 * trial.Dim, trial.Dim);
+        LossTrial.Outputs plain = Run(1), more = Run(float.PositiveInfinity), less = Run(float.NegativeInfinity), none = Run(float.NaN);
+        Assert.That(plain.Rows.Count(g => g == 0), Is.EqualTo(trial.Dim), "the row of zeros, and no other");
+        foreach ((float[] g, float[] up, float[] down, float[] spoilt, string what) in new[]
+        {
+            (plain.Rows, more.Rows, less.Rows, none.Rows, "rows"), (plain.Keys, more.Keys, less.Keys, none.Keys, "keys"),
+            ([plain.Temperature], [more.Temperature], [less.Temperature], [none.Temperature], "τ"), ([plain.Bias], [more.Bias], [less.Bias], [none.Bias], "b"),
+        })
+            for (int e = 0; e < g.Length; e++)
+            {
+                if (float.IsNaN(g[e])) continue; // none asked for
+                float expected = g[e] == 0 ? 0 : g[e] > 0 ? float.PositiveInfinity : float.NegativeInfinity;
+                Assert.That((up[e], down[e], spoilt[e]), Is.EqualTo((expected, -expected, float.NaN)), $"{what}' gradient {e}, {g[e]} otherwise");
+            }
+
+        LossTrial.Outputs Run(float upstream) => (trial with { Upstream = [upstream] }).Run(Device.Parse(device));
+    }
+
+    /// <summary>With <see cref="Reduction.None"/> nothing at all counts: every gradient is 0, whatever comes from above.</summary>
+    [Test]
+    public void Where_no_row_counts_an_infinite_upstream_gradient_gives_0([ValueSource(nameof(Devices))] string device, [Values] Reduction reduction)
+    {
+        LossTrial trial = Trial(LossKind.SupCon, opposite: false, 0.1f) with { Reduction = reduction };
+        int rows = trial.Rows.Length / trial.Dim;
+        LossTrial.Outputs got = (trial with
+        {
+            Labels = [.. Enumerable.Range(0, rows)],
+            Upstream = [.. Enumerable.Repeat(float.PositiveInfinity, reduction == Reduction.None ? rows : 1)],
+        }).Run(Device.Parse(device));
+        Assert.That(got.Rows, Is.All.Zero);
+        Assert.That((got.Losses.Max(), got.Temperature), Is.EqualTo((0, 0)));
+    }
+
+    /// <summary>The unit that all rows share is a power of two: one row's huge upstream gradient takes no digits from the others down to the stated ratio.</summary>
+    [Test]
+    public void One_rows_huge_upstream_gradient_leaves_the_others_their_digits([Values(LossKind.InfoNce, LossKind.Moco)] LossKind kind, [ValueSource(nameof(Devices))] string device,
+        [Values(1e10f, 1e28f)] float huge)
+    {
+        LossTrial trial = Trial(kind, opposite: false, 0.1f) with { Reduction = Reduction.None, ConstantKeys = true };
+        int rows = trial.Rows.Length / trial.Dim;
+        float[] plain = (trial with { Upstream = [.. Enumerable.Repeat(1f, rows)] }).Run(Device.Parse(device)).Rows;
+        float[] beside = (trial with { Upstream = [.. Enumerable.Range(0, rows).Select(i => i == 3 ? huge : 1)] }).Run(Device.Parse(device)).Rows;
+        for (int i = 0; i < rows; i++)
+        {
+            if (i == 3) continue;
+            float[] expected = plain[(i * trial.Dim)..((i + 1) * trial.Dim)];
+            Assert.That(beside[(i * trial.Dim)..((i + 1) * trial.Dim)], Is.EqualTo(expected).Within(1e-6 * expected.Max(Math.Abs)), $"row {i}");
+        }
+    }
+
     /// <param name="kind">Of the loss.</param>
     /// <param name="opposite">Whether rows point one way and what they are contrasted with the other, a little apart; within one batch that is one pair.</param>
     /// <param name="temperature">τ.</param>

@@ -86,9 +86,10 @@ internal static class PlotCommand
         InputFile.Check(path, "--labels", "a .npy file");
         NpyArray array = NpyFile.Read(path);
         if (array.Shape.Rank != 1) throw new UserError($"{path}: expected classes [rows], found the shape {array.Shape}.");
-        int[] labels = array.ToInt32s();
-        return labels.All(l => l is >= -1 and < 1_000_000) ? labels
-            : throw new UserError($"{path}: expected classes of 0 to 999999, or -1 for none, found {labels.First(l => l is < -1 or >= 1_000_000)}.");
+        long[] labels = array.ToInt64s();
+        int wrong = Array.FindIndex(labels, l => l is < -1 or >= 1_000_000);
+        return wrong < 0 ? Array.ConvertAll(labels, l => (int)l)
+            : throw new UserError($"{path}: expected classes of 0 to 999999, or -1 for none, found {labels[wrong]} in row {wrong}.");
     }
 
     /// <summary>Rows in random order, the first of them: folders of images are sorted by class.</summary>

@@ -16,7 +16,9 @@ public sealed partial class CudaDevice
 
     /// <summary>
     /// Whether products and convolutions are left to NVIDIA's libraries where those are found: on a GPU yes, on the emulated driver no,
-    /// unless <see cref="VendorVariable"/> says otherwise. Our own kernels compute all else. May be changed at any time.
+    /// unless <see cref="VendorVariable"/> says otherwise. Our own kernels compute all else. May be changed at any time. Where
+    /// <c>KERNELCONTRAST_CUBLASLT</c> or <c>KERNELCONTRAST_CUDNN</c> names a library that does not load, opening the device, or the
+    /// first op that would use it, throws a <see cref="NotSupportedException"/>.
     /// </summary>
     public bool UsesVendorLibraries { get; set; }
 
@@ -67,6 +69,14 @@ public sealed partial class CudaDevice
                 return _convolutions;
             }
         }
+    }
+
+    /// <summary>A library that an environment variable names is to be there from the first, not from the first product on.</summary>
+    /// <exception cref="NotSupportedException">It does not load.</exception>
+    private void CheckNamedVendorLibraries()
+    {
+        if (VendorLibrary.CublasLt.IsNamed) VendorLibrary.CublasLt.TryUse(DriverVersion.Major, out _);
+        if (VendorLibrary.Cudnn.IsNamed) VendorLibrary.Cudnn.TryUse(int.MaxValue, out _);
     }
 
     private static bool UsesVendorLibrariesAtFirst(CudaDriverKind kind) => Environment.GetEnvironmentVariable(VendorVariable) switch

@@ -42,6 +42,7 @@ public sealed unsafe partial class CudaDevice : Device
         ImageBytesGranted = (long)(memory / 4);
         CudaException.Check(CudaDriver.cuDriverGetVersion(out int version));
         DriverVersion = (version / 1000, version % 1000 / 10);
+        if (UsesVendorLibraries) CheckNamedVendorLibraries();
         ComputeCapability = (Attribute(CudaDriver.ComputeCapabilityMajor), Attribute(CudaDriver.ComputeCapabilityMinor));
         HopperKernels = HopperKernelsAtFirst();
         SharedBytesPerBlock = Attribute(CudaDriver.MaxSharedMemoryPerBlockOptin);

@@ -74,6 +74,9 @@ internal readonly record struct LaunchShape(int GridX, int Block, int GridY = 1,
     /// </summary>
     internal const int SharedBytesEverywhere = 99 << 10;
 
+    /// <summary>Blocks that CUDA allows along y, and along z.</summary>
+    internal const int MostGridY = 65535;
+
     /// <summary>The CUstream it is issued to; 0: the device's own.</summary>
     internal nint Stream { get; init; }
 

@@ -16,6 +16,7 @@ public abstract partial class Device
     /// <exception cref="CudaNotFoundException">The driver is not there; the message says what was tried and what to do.</exception>
     /// <exception cref="InvalidOperationException">The process already uses the other CUDA driver.</exception>
     /// <exception cref="CudaException">The driver has no such GPU, or refuses it.</exception>
+    /// <exception cref="NotSupportedException">An environment variable for the device has a value that it cannot have, or names a library that does not load.</exception>
     public static Device Parse(string name)
     {
         ArgumentNullException.ThrowIfNull(name);

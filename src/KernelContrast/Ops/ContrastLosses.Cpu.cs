@@ -138,7 +138,8 @@ internal static unsafe class ContrastLosses
         };
         Set(ref batch, ref batch.Left, counts: true, unit);
         if (!batch.IsSquare && !batch.IsSwept) Set(ref batch, ref batch.Right, batch.HasColumnSums, unit);
-        batch.GradientScale = unit * (batch.Kind == LossKind.Clip ? 0.5 : 1) / batch.Temperature;
+        // Finite, so that 0 stays 0 under an infinite upstream gradient; NaN stays.
+        batch.GradientScale = Math.Clamp(unit * (batch.Kind == LossKind.Clip ? 0.5 : 1) / batch.Temperature, double.MinValue, double.MaxValue);
 
         static void Set(ref ContrastBatch batch, ref ContrastSide side, bool counts, double unit)
         {

@@ -186,6 +186,17 @@ internal readonly struct ContrastPlan
 
     internal static int Tiles(int lines, int edge) => (int)(((long)lines + edge - 1) / edge);
 
+    /// <summary>
+    /// A grid with a block for each tile of a matrix: tiles of columns along x, or exchanged, tiles of lines. Of x CUDA allows
+    /// 2^31 − 1 blocks, of y 65,535, which are 4,194,240 lines in tiles of 64. A matrix of floats beyond that both ways has 70 TB.
+    /// </summary>
+    internal static LaunchShape GridOf(int lines, int columns, int edge, int sharedBytes, out bool exchanged)
+    {
+        int down = Tiles(lines, edge), across = Tiles(columns, edge);
+        exchanged = down > LaunchShape.MostGridY;
+        return new(exchanged ? down : across, 256, exchanged ? across : down, SharedBytes: sharedBytes);
+    }
+
     internal static nint Floats(ref nint at, long count) => Take(ref at, sizeof(float) * count);
 
     internal static nint Take(ref nint at, long bytes)
@@ -275,7 +286,7 @@ internal struct ProductArguments
 {
     internal nint Out, Weights, Z;
     internal long WeightsPitch;
-    internal int Lines, Depth, DepthPerSlice, Pitch, ByColumn, Accumulate;
+    internal int Lines, Depth, DepthPerSlice, Pitch, ByColumn, Accumulate, Exchanged;
 }
 
 internal struct PrepareArguments

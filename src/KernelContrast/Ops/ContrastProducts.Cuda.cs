@@ -29,6 +29,7 @@ internal readonly unsafe struct ContrastProducts
     /// <summary>to = (or +=) w z, or wᵀ z by column; the depth may be cut into slices, each with sums of its own.</summary>
     internal void Product(nint to, nint z, int lines, int depth, int depthPerSlice, int slices, bool byColumn, bool accumulate)
     {
+        LaunchShape grid = ContrastPlan.GridOf(lines, Pitch, Edge, SharedBytes, out bool exchanged);
         var product = new ProductArguments
         {
             Out = to,
@@ -41,9 +42,9 @@ internal readonly unsafe struct ContrastProducts
             Pitch = Pitch,
             ByColumn = byColumn ? 1 : 0,
             Accumulate = accumulate ? 1 : 0,
+            Exchanged = exchanged ? 1 : 0,
         };
-        ContrastModule.Product[Variant].Launch(Device, new(ContrastPlan.Tiles(Pitch, Edge), 256, ContrastPlan.Tiles(lines, Edge), slices, SharedBytes) { Stream = Stream },
-            KernelArgument.Struct(&product));
+        ContrastModule.Product[Variant].Launch(Device, grid with { GridZ = slices, Stream = Stream }, KernelArgument.Struct(&product));
     }
 
     /// <summary>The gradient of so many rows from the sums of a product.</summary>

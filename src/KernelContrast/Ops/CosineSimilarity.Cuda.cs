@@ -26,7 +26,7 @@ internal static partial class CosineSimilarityOp
             nint stream = call.Stream;
             ContrastModule.Normalize(device, plan.A, plan.InverseNormA, call.A, call.Rows, call.Dim, plan.Pitch, call.Precision, stream, plan.Scalars);
             if (!call.WithItself) ContrastModule.Normalize(device, plan.B, plan.InverseNormB, call.B, call.Columns, call.Dim, plan.Pitch, call.Precision, stream);
-            var arguments = new SimilarityArguments
+            Multiply(device, stream, (plan.Variant, plan.Edge, plan.SharedBytes), new()
             {
                 Similarities = call.Similarities,
                 A = plan.A,
@@ -35,9 +35,15 @@ internal static partial class CosineSimilarityOp
                 Columns = call.Columns,
                 Pitch = plan.Pitch,
                 Symmetric = call.WithItself ? 1 : 0,
-            };
-            Similarities[plan.Variant].Launch(device, new(ContrastPlan.Tiles(call.Columns, plan.Edge), 256, ContrastPlan.Tiles(call.Rows, plan.Edge), SharedBytes: plan.SharedBytes) { Stream = stream },
-                KernelArgument.Struct(&arguments));
+            });
+        }
+
+        /// <summary>s = a bᵀ of prepared rows.</summary>
+        internal static void Multiply(Device device, nint stream, (int Variant, int Edge, int SharedBytes) tile, SimilarityArguments arguments)
+        {
+            LaunchShape grid = ContrastPlan.GridOf(arguments.Rows, arguments.Columns, tile.Edge, tile.SharedBytes, out bool exchanged);
+            arguments.Exchanged = exchanged ? 1 : 0;
+            Similarities[tile.Variant].Launch(device, grid with { Stream = stream }, KernelArgument.Struct(&arguments));
         }
 
         internal override void Backward(Device device, in CosineSimilarityCall call)
@@ -120,10 +126,10 @@ internal static partial class CosineSimilarityOp
 
         // The kernels' arguments, field by field as they declare them.
 
-        private struct SimilarityArguments
+        internal struct SimilarityArguments
         {
             internal nint Similarities, A, B;
-            internal int Rows, Columns, Pitch, Symmetric;
+            internal int Rows, Columns, Pitch, Symmetric, Exchanged;
         }
 
         private struct UpstreamArguments
