@@ -173,6 +173,60 @@ internal sealed unsafe class LossFamilyTests
         finally { Device.Cpu.Threads = before; }
     }
 
+    /// <summary>The rows are ragged, and more than one tile each way; on one thread even the order of sums is the same.</summary>
+    [Test]
+    public void Similarities_kept_or_computed_again_give_the_same_gradients([ValueSource(nameof(Kinds))] LossKind kind, [Values(1, 2, 3)] int threads,
+        [Values(32, 130)] int dim, [Values] bool labelled)
+    {
+        int before = Device.Cpu.Threads;
+        try
+        {
+            Device.Cpu.Threads = threads;
+            const int Rows = 302, Columns = 421;
+            Inputs kept = new(kind, Rows, Columns, dim), again = new(kind, Rows, Columns, dim);
+            if (labelled && kind != LossKind.SupCon) kept.Labels = again.Labels = [.. Enumerable.Range(0, Rows + Columns).Select(i => i % 5).Take(kind == LossKind.Moco ? Rows + Columns : kept.Call(1).Columns)];
+            foreach (float temperature in Temperatures)
+            {
+                LossCall call = kept.Call(temperature) with { MostKeptBytes = long.MaxValue }, lean = call with { MostKeptBytes = 0 };
+                (LossResult a, LossResult b) = (kept.Run(call), again.Run(lean));
+                Assert.That(a.Loss, Is.EqualTo(b.Loss));
+                float scale = threads == 1 ? 0 : 1e-5f;
+                Assert.That(a.GradTemperature, Is.EqualTo(b.GradTemperature).Within(scale * Math.Abs(b.GradTemperature)));
+                Assert.That(a.GradBias, Is.EqualTo(b.GradBias).Within(scale * Math.Abs(b.GradBias)));
+                Same(kept.GradEmbeddings, again.GradEmbeddings, scale);
+                Same(kept.GradKeys, again.GradKeys, scale);
+            }
+        }
+        finally { Device.Cpu.Threads = before; }
+
+        static void Same(float[] a, float[] b, float scale)
+        {
+            float within = scale * b.Select(Math.Abs).DefaultIfEmpty().Max();
+            Assert.That(b.Any(x => x != 0), Is.EqualTo(b.Length > 0));
+            Assert.That(a, Is.EqualTo(b).Within(within));
+        }
+    }
+
+    [Test]
+    public void Similarities_are_kept_where_all_of_them_have_room()
+    {
+        long Bytes(LossCall call, long most) => (call with { MostKeptBytes = most }).SavedBytes(Device.Cpu);
+        LossCall clip = new(LossKind.Clip, 4096, 4096, 128, 0.1f), ntXent = new(LossKind.NtXent, 4096, 0, 128, 0.1f);
+        long all = 4L * 4096 * 4096;
+        Assert.Multiple(() =>
+        {
+            Assert.That(Bytes(clip, all) - Bytes(clip, 0), Is.EqualTo(all));
+            Assert.That(Bytes(clip, all - 1), Is.EqualTo(Bytes(clip, 0)));
+            Assert.That(clip.SavedBytes(Device.Cpu), Is.EqualTo(Bytes(clip, all)), "64 MiB unless set");
+            Assert.That(Bytes(ntXent, long.MaxValue) - Bytes(ntXent, 0), Is.EqualTo(all / 2 + 4 * 4096 * 64), "the triangle, with tiles of 128 rows whole on the diagonal");
+            Assert.That(Bytes(clip with { WantsGradient = false }, all), Is.EqualTo(Bytes(clip with { WantsGradient = false }, 0)));
+            foreach (LossCall doubles in new[] { clip with { Temperature = 0.01f }, clip with { Normalize = false }, new(LossKind.Clip, 64, 64, 31, 0.1f) })
+                Assert.That(Bytes(doubles, all), Is.EqualTo(Bytes(doubles, 0)));
+            Assert.That(Bytes(clip with { Temperature = 0.01f, TemperatureAt = 4096 }, all) - Bytes(clip, 0), Is.EqualTo(all), "τ is not known yet");
+            Assert.That(() => Bytes(clip, -1), Throws.ArgumentException.With.Message.Contains("MostKeptBytes is -1"));
+        });
+    }
+
     [TestCase(1), TestCase(2), TestCase(3)]
     public void Constant_keys_are_swept_once_with_the_same_result(int threads)
     {
@@ -297,7 +351,7 @@ internal sealed unsafe class LossFamilyTests
         internal float[] Embeddings { get; }
         internal float[] Keys { get; }
         internal float[] Positives { get; }
-        internal int[] Labels { get; }
+        internal int[] Labels { get; set; }
         internal float[] GradEmbeddings { get; }
         internal float[] GradKeys { get; }
 

@@ -68,10 +68,11 @@ internal sealed class LossSearchTests
             Reduction = reduction,
             ScalarsOnDevice = random.Next(3) == 0,
             ConstantKeys = random.Next(3) == 0,
+            KeepsSimilarities = seed % 2 == 0,
             Upstream = [.. Enumerable.Range(0, reduction == Reduction.None ? rows : 1).Select(_ => (float)(size * Normal()))],
         };
         about = $"{kind}, {rows} × {columns} of {dim}, τ = {temperature:g4}, {structure}, length {length:g3}{(normalize ? "" : ", not normalised")}, {classes} classes, {reduction}, upstream {size:g2}"
-            + $"{(trial.ScalarsOnDevice ? ", scalars on the device" : "")}{(trial.ConstantKeys ? ", constant keys" : "")}{(kind == LossKind.SigLip ? $", b = {trial.Bias}" : "")}";
+            + $"{(trial.ScalarsOnDevice ? ", scalars on the device" : "")}{(trial.ConstantKeys ? ", constant keys" : "")}{(trial.KeepsSimilarities ? ", similarities kept" : "")}{(kind == LossKind.SigLip ? $", b = {trial.Bias}" : "")}";
         return trial;
 
         T Pick<T>(T[] from) => from[random.Next(from.Length)];

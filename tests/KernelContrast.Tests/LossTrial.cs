@@ -20,6 +20,9 @@ internal sealed record LossTrial(LossKind Kind, int Dim, float Temperature, floa
     /// <summary>Whether τ and b lie on the device, unknown to the host.</summary>
     internal bool ScalarsOnDevice { get; init; }
 
+    /// <summary>Whether backward finds the similarities that forward formed.</summary>
+    internal bool KeepsSimilarities { get; init; }
+
     /// <summary>Whether keys are constants, which lets the CPU sweep them once.</summary>
     internal bool ConstantKeys { get; init; }
 
@@ -103,6 +106,7 @@ internal sealed record LossTrial(LossKind Kind, int Dim, float Temperature, floa
             Layout = Layout,
             Reduction = Reduction,
             WantsKeysGradient = HasKeysGradient,
+            MostKeptBytes = KeepsSimilarities ? long.MaxValue : 0,
         };
         Tensor rows = Matrix(Rows), keys = Matrix(Keys), positives = Matrix(Positives), temperature = Tensor.From<float>([Temperature], new(), device), bias = Tensor.From<float>([Bias], new(), device);
         Tensor labels = Tensor.From<int>(Labels ?? [0], new(Labels?.Length ?? 1), device), upstream = Tensor.From<float>(Upstream, Reduction == Reduction.None ? new(Count) : new(), device);

@@ -2,7 +2,7 @@ namespace KernelContrast.Losses;
 
 /// <summary>
 /// The normalized temperature-scaled cross entropy of SimCLR (Chen et al. 2020, equation 1), computed tile by tile:
-/// no N×N matrix of similarities is ever stored.
+/// no N×N matrix of similarities is needed, and beyond 64 MiB none is stored.
 /// </summary>
 public static class NtXent
 {

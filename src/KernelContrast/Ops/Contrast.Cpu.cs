@@ -73,7 +73,7 @@ internal sealed unsafe class ContrastCpu : ContrastKernels
         if (batch.IsSwept) Sweep<T>(cpu, ref batch);
         else
         {
-            batch.ShareTiles(products: 0);
+            batch.ShareTiles(products: 0, readsKept: false);
             Tiles<T>(cpu, ref batch, backward: false);
         }
         cpu.Workers.For(batch.Left.Items, ref batch, &ContrastLosses.FinishLeft);
@@ -87,7 +87,7 @@ internal sealed unsafe class ContrastCpu : ContrastKernels
         if (!batch.IsSwept)
         {
             ContrastLabels.Fill(ref batch);
-            batch.ShareTiles(batch.IsSquare ? 2 : (batch.WantsLeft ? 1 : 0) + (batch.WantsRight ? 1 : 0));
+            batch.ShareTiles(batch.IsSquare ? 2 : (batch.WantsLeft ? 1 : 0) + (batch.WantsRight ? 1 : 0), readsKept: true);
             Tiles<T>(cpu, ref batch, backward: true);
         }
         if (batch.WantsLeft) cpu.Workers.For(batch.Left.Items, ref batch, &ContrastRows<T>.FinishLeft);

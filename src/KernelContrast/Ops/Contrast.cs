@@ -4,7 +4,7 @@ namespace KernelContrast;
 
 /// <summary>
 /// The streaming contrastive losses. One family, one skeleton: tiles of similarities s_ij = z_i·k_j, an epilogue, sums per
-/// row (and per column); backward computes the tiles again, and nothing of size rows × columns is ever stored. With logits
+/// row (and per column); backward computes the tiles again, and no matrix of rows × columns is stored (on the CPU, none above <see cref="LossCall.MostKeptBytes"/>). With logits
 /// x_ij = s_ij/τ (+ b), row i's candidates j, its loss l_i and the upstream weight u_i of that loss (its share of
 /// gradLoss, 0 for a row that does not count):
 /// <code>
@@ -278,6 +278,8 @@ internal static class ContrastOp
             throw new ArgumentException($"{op}: precision {call.Precision}, reduction {call.Reduction} and layout {call.Layout} are not all among those there are.");
         if (call.Kind == LossKind.SupCon && call.Labels == 0)
             throw new ArgumentException("supcon: there are no labels, which say what rows belong together.");
+        if (call.MostKeptBytes < 0)
+            throw new ArgumentException($"{op}: MostKeptBytes is {call.MostKeptBytes}, expected 0 (nothing is kept) or more.");
         if (call.TemperatureAt == 0) CheckTemperature(call);
         if (call.BiasAt == 0 && !float.IsFinite(call.Bias))
             throw new ArgumentException($"{op}: the bias is {call.Bias}, expected a finite number.");

@@ -61,6 +61,12 @@ internal unsafe struct ContrastBatch
     /// <summary>Rows to a side of a tile: the weights of a tile (64 KiB) stay in the L2 cache.</summary>
     private const int MaxBlock = 128;
 
+    /// <summary>Of a product of 128 columns: similarities from memory and their exponentials.</summary>
+    private const double ReadingWork = 0.3;
+
+    /// <summary>From here on reading a similarity was seen to take less time than multiplying again (docs/performance.md).</summary>
+    private const int LeastKeptDim = 32;
+
     /// <summary>Rows normalised or finished by one item of a parallel job.</summary>
     internal const int RowsPerItem = 64;
 
@@ -99,8 +105,11 @@ internal unsafe struct ContrastBatch
 
     /// <summary>[slots]: sums of weights, where the bias wants its gradient.</summary>
     internal double* WeightSums;
+    /// <summary>Saved, where the call has room for them: all tiles' similarities (<see cref="KeptTile"/>).</summary>
+    internal float* Kept;
+
     internal float* Scratch;
-    internal long ScratchFloats, BlockFloats;
+    internal long ScratchFloats, BlockFloats, KeptFloats;
     internal int Slots;
     internal bool WantsLeft, WantsRight, WantsBias;
 
@@ -128,6 +137,10 @@ internal unsafe struct ContrastBatch
         WantsBias = call.GradBias != 0;
         BlockFloats = IsSwept ? new PackedRows(Right.Block, dim, panel).Floats : 0;
         ScratchFloats = ContrastScratch.Floats(Left.Block, Right.Block, width, canWiden: !IsSwept) + BlockFloats;
+        // Doubles are not kept; a temperature that is read later may ask for floats.
+        if (call.WantsGradient && !IsSwept && dim >= LeastKeptDim && (call.TemperatureAt != 0 ? call.Normalize : ContrastOp.IsFixedShift(call.Temperature, call.Normalize)))
+            KeptFloats = EndOfTile(Left.Blocks - 1, Right.Blocks - 1);
+        if (KeptFloats > call.MostKeptBytes / sizeof(float)) KeptFloats = 0;
 
         ContrastSide Side(int rows, DeviceMatrix source, DeviceMatrix gradient, int parts)
         {
@@ -163,6 +176,7 @@ internal unsafe struct ContrastBatch
         if (IsSquare) Mirror();
         else if (!IsSwept) Saved(ref Right, ref place);
         if (HasKeys) Keys = place.Floats(Left.Rows.Sums);
+        Kept = place.Floats(KeptFloats);
         if (IsSwept) NegativeSums = place.Floats(Call.WantsGradient ? Left.Rows.Sums : 0);
         return place.Bytes;
 
@@ -230,14 +244,34 @@ internal unsafe struct ContrastBatch
     internal readonly int FirstColumnBlock(int i) => IsSquare ? i : 0;
 
     /// <summary>
+    /// Where forward leaves a tile's similarities and backward finds them, [panel of columns][row][column within]; null
+    /// where none are kept and backward multiplies again.
+    /// </summary>
+    internal readonly float* KeptTile(int i, int j)
+    {
+        if (KeptFloats == 0 || !IsFixedShift) return null;
+        return Kept + EndOfTile(i, j) - (long)Left.BlockRows(i) * Right.BlockRows(j);
+    }
+
+    /// <summary>Floats of all tiles up to this one; those before it in its row of blocks and the rows above are whole.</summary>
+    private readonly long EndOfTile(int i, int j)
+    {
+        long above = (long)Left.Block * i * Right.Rows.PaddedRows, first = 0;
+        if (IsSquare) (above, first) = (above - (long)Left.Block * Left.Block * i * (i - 1) / 2, i);
+        return above + (long)Left.BlockRows(i) * ((j - first) * Right.Block + Right.BlockRows(j));
+    }
+
+    /// <summary>
     /// Prepares <see cref="SlotOf"/>: a tile has one product of similarities, of which a tile on the diagonal computes a
     /// little more than half, and off the diagonal <paramref name="products"/> more of the same size, on it half as many.
+    /// Similarities that were kept cost <see cref="ReadingWork"/> of a product.
     /// </summary>
-    internal void ShareTiles(int products)
+    internal void ShareTiles(int products, bool readsKept)
     {
         int panels = Left.Block / Left.Rows.Panel;
-        _work = 1 + products;
-        _diagonalWork = (panels + 1) / (2.0 * panels) + products / 2;
+        double similarities = readsKept && KeptFloats != 0 && IsFixedShift ? ReadingWork : 1;
+        _work = similarities + products;
+        _diagonalWork = similarities * (panels + 1) / (2.0 * panels) + products / 2;
         _totalWork = 0;
         for (int i = 0; i < Left.Blocks; i++)
             for (int j = FirstColumnBlock(i); j < Right.Blocks; j++) _totalWork += Work(i, j);

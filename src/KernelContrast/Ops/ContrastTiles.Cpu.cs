@@ -124,6 +124,7 @@ internal static unsafe class ContrastTiles<T, TEpilogue> where T : struct, ISimd
         (T scale, T offset) = Logit(ref batch);
         bool diagonal = batch.IsSquare && blockI == blockJ;
         new Span<float>(rowSums, (TEpilogue.Supervised ? 2 : 1) * rows * width).Clear();
+        float* kept = batch.KeptTile(blockI, blockJ);
         for (int column = column0; column < column0 + columns; column += panel)
         {
             tile.B = batch.Right.Z + batch.Right.Rows.RowPanel(column);
@@ -145,12 +146,18 @@ internal static unsafe class ContrastTiles<T, TEpilogue> where T : struct, ISimd
                 }
                 count = Tile.NextRows(panel - row % panel, Tile.MaxRows<T>());
                 tile.A0 = batch.Left.Z + batch.Left.Rows.RowPanel(row) + row % panel;
-                Similarities(ref tile, e, panel, p, count, panel, batch.Left.Rows.Dim);
+                float* s = kept == null ? e : kept + (column - column0) * rows + (row - row0) * panel;
+                Similarities(ref tile, s, panel, p, count, panel, batch.Left.Rows.Dim);
                 bool special = batch.IsSpecial(row, count, column);
-                if (special) Special(ref batch, e, p, row, count, column, scale, offset);
+                if (special)
+                {
+                    if (s != e) new ReadOnlySpan<float>(s, count * panel).CopyTo(new Span<float>(e, count * panel));
+                    s = e;
+                    Special(ref batch, e, p, row, count, column, scale, offset);
+                }
                 for (int r = 0; r < count; r++)
                 {
-                    T a = T.Load(e + r * panel), b = T.Load(e + r * panel + width), pa = T.Zero, pb = T.Zero;
+                    T a = T.Load(s + r * panel), b = T.Load(s + r * panel + width), pa = T.Zero, pb = T.Zero;
                     if (special)
                     {
                         if (TEpilogue.Supervised) (pa, pb) = (T.Load(p + r * panel), T.Load(p + r * panel + width));
@@ -282,6 +289,7 @@ internal static unsafe class ContrastTiles<T, TEpilogue> where T : struct, ISimd
         Tile tile = SimilarityTile(ref batch, weights);
         (T scale, T offset) = Logit(ref batch);
         bool diagonal = batch.IsSquare && blockI == blockJ;
+        float* kept = batch.KeptTile(blockI, blockJ);
         for (int column = column0; column < column0 + columns; column += panel)
         {
             tile.B = batch.Right.Z + batch.Right.Rows.RowPanel(column);
@@ -291,16 +299,25 @@ internal static unsafe class ContrastTiles<T, TEpilogue> where T : struct, ISimd
             for (int row = row0, count; row < end; row += count)
             {
                 count = Tile.NextRows(panel - row % panel, Tile.MaxRows<T>());
-                float* w = weights + (row - row0) * WeightRow + column - column0;
-                tile.A0 = batch.Left.Z + batch.Left.Rows.RowPanel(row) + row % panel;
-                Similarities(ref tile, w, WeightRow, part, count, panel, batch.Left.Rows.Dim);
+                float* w = weights + (row - row0) * WeightRow + column - column0, s = w;
+                int sRow = WeightRow;
+                if (kept != null)
+                {
+                    s = kept + (column - column0) * rows + (row - row0) * panel;
+                    sRow = panel;
+                }
+                else
+                {
+                    tile.A0 = batch.Left.Z + batch.Left.Rows.RowPanel(row) + row % panel;
+                    Similarities(ref tile, w, WeightRow, part, count, panel, batch.Left.Rows.Dim);
+                }
                 bool special = batch.IsSpecial(row, count, column);
-                if (special && TEpilogue.Sigmoid) KeepPositives(ref batch, w, row, count, column);
+                if (special && TEpilogue.Sigmoid) KeepPositives(ref batch, s, sRow, row, count, column);
                 for (int r = 0; r < count; r++)
                 {
                     T own = T.Create(batch.Left.Weight[row + r]);
-                    float* at = w + r * WeightRow;
-                    T a = Weight(T.Fma(T.Load(at), scale, offset), own, left), b = Weight(T.Fma(T.Load(at + width), scale, offset), own, right);
+                    float* at = w + r * WeightRow, of = s + r * sRow;
+                    T a = Weight(T.Fma(T.Load(of), scale, offset), own, left), b = Weight(T.Fma(T.Load(of + width), scale, offset), own, right);
                     T label = TEpilogue.Masked || TEpilogue.Supervised ? T.Create(((float*)batch.Left.Labels)[row + r]) : T.Zero;
                     if (TEpilogue.Masked)
                     {
@@ -322,12 +339,12 @@ internal static unsafe class ContrastTiles<T, TEpilogue> where T : struct, ISimd
             if (diagonal) Mirror(weights, column - column0, panel);
         }
 
-        void KeepPositives(ref ContrastBatch batch, float* w, int row, int rows, int column)
+        void KeepPositives(ref ContrastBatch batch, float* s, int sRow, int row, int rows, int column)
         {
             for (int r = 0; r < rows; r++)
             {
                 int positive = batch.PositiveOf(row + r) - column;
-                if (positive >= 0 && positive < batch.Right.Rows.Panel) batch.Left.Shift[row + r] = w[r * WeightRow + positive];
+                if (positive >= 0 && positive < batch.Right.Rows.Panel) batch.Left.Shift[row + r] = s[r * sRow + positive];
             }
         }
     }
