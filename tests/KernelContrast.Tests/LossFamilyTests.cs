@@ -198,13 +198,39 @@ internal sealed unsafe class LossFamilyTests
             }
         }
         finally { Device.Cpu.Threads = before; }
+    }
 
-        static void Same(float[] a, float[] b, float scale)
+    /// <summary>A sum's gradients are formed with the loss, those of each row's own loss in a second pass.</summary>
+    [Test]
+    public void SigLips_gradients_are_the_same_in_one_pass_or_two([Values(1, 2, 3)] int threads, [Values(5, 130)] int dim, [Values] bool labelled, [Values] bool constantKeys)
+    {
+        int before = Device.Cpu.Threads;
+        try
         {
-            float within = scale * b.Select(Math.Abs).DefaultIfEmpty().Max();
-            Assert.That(b.Any(x => x != 0), Is.EqualTo(b.Length > 0));
-            Assert.That(a, Is.EqualTo(b).Within(within));
+            Device.Cpu.Threads = threads;
+            const int Rows = 302, Columns = 421;
+            Inputs one = new(LossKind.SigLip, Rows, Columns, dim), two = new(LossKind.SigLip, Rows, Columns, dim);
+            if (labelled) one.Labels = two.Labels = [.. Enumerable.Range(0, Columns).Select(i => i % 2)];
+            foreach (float temperature in Temperatures)
+            {
+                LossCall call = one.Call(temperature) with { Reduction = Reduction.Sum };
+                (LossResult a, LossResult b) = (one.Run(call, constantKeys), two.Run(call with { Reduction = Reduction.None }, constantKeys));
+                float scale = threads == 1 ? 0 : 1e-5f;
+                Assert.That(a.Loss, Is.EqualTo(b.Loss).Within(1e-6 * b.Loss));
+                Assert.That(a.GradTemperature, Is.EqualTo(b.GradTemperature).Within(scale * Math.Abs(b.GradTemperature)));
+                Assert.That(a.GradBias, Is.EqualTo(b.GradBias).Within(1e-6 * Math.Abs(b.GradBias)));
+                Same(one.GradEmbeddings, two.GradEmbeddings, scale);
+                if (!constantKeys) Same(one.GradKeys, two.GradKeys, scale);
+            }
         }
+        finally { Device.Cpu.Threads = before; }
+    }
+
+    private static void Same(float[] a, float[] b, float scale)
+    {
+        float within = scale * b.Select(Math.Abs).DefaultIfEmpty().Max();
+        Assert.That(b.Any(x => x != 0), Is.EqualTo(b.Length > 0));
+        Assert.That(a, Is.EqualTo(b).Within(within));
     }
 
     [Test]
@@ -359,14 +385,14 @@ internal sealed unsafe class LossFamilyTests
 
         internal LossResult Run(float temperature) => Run(Call(temperature));
 
-        internal LossResult Run(LossCall call) => call.Run(new()
+        internal LossResult Run(LossCall call, bool constantKeys = false) => call.Run(new()
         {
             Embeddings = Embeddings,
             Keys = Keys,
             Positives = Positives,
             Labels = Labels,
             GradEmbeddings = GradEmbeddings,
-            GradKeys = GradKeys,
+            GradKeys = constantKeys ? [] : GradKeys,
         });
 
         private static float[] Normal(int count, ulong seed)

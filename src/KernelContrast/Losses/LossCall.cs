@@ -91,7 +91,8 @@ public partial struct LossCall
     /// Where all similarities take no more bytes than this, the CPU's forward pass keeps them for the backward pass, as part of
     /// <see cref="SavedBytes"/>; else they are computed again. They are four bytes for each row and column, within one batch half of it: 64 MiB, the
     /// value unless set, hold 4,096 queries and keys or 5,700 rows of one batch. 0 never keeps them. Nor are they kept where it does not
-    /// pay (fewer than 32 elements a row), where they are doubles (rows not normalised, τ below 0.023), and on CUDA.
+    /// pay (fewer than 32 elements a row; <see cref="LossKind.SigLip"/>'s mean and sum, whose gradients are formed with the loss), where they
+    /// are doubles (rows not normalised, τ below 0.023), and on CUDA.
     /// </summary>
     public long MostKeptBytes { get; set; } = 64L << 20;
 

@@ -8,7 +8,8 @@ namespace KernelContrast;
 /// exponential are computed once for both rows. Tiles are dealt to as many slots as there are threads by their work, in one
 /// fixed way; every slot sums into memory of its own, and the slots are added in order. Memory beside inputs and
 /// gradients: 2·rows·dim floats saved per side, and one more rows·dim per side and thread during backward. Where only the
-/// rows get a gradient, the columns are swept once and nothing of their size is kept (<see cref="ContrastSweep{T,TEpilogue}"/>).
+/// rows get a gradient, the columns are swept once and nothing of their size is kept (<see cref="ContrastSweep{T,TEpilogue}"/>);
+/// SigLIP's gradients need no sums over rows and are formed with the loss (<see cref="ContrastDirect{T,TEpilogue}"/>).
 /// </summary>
 internal sealed unsafe class ContrastCpu : ContrastKernels
 {
@@ -71,6 +72,7 @@ internal sealed unsafe class ContrastCpu : ContrastKernels
         ContrastLabels.Fill(ref batch);
         cpu.Workers.For(Items(ref batch), ref batch, &ContrastRows<T>.Normalize);
         if (batch.IsSwept) Sweep<T>(cpu, ref batch);
+        else if (batch.IsDirect) Direct<T>(cpu, ref batch);
         else
         {
             batch.ShareTiles(products: 0, readsKept: false);
@@ -84,7 +86,7 @@ internal sealed unsafe class ContrastCpu : ContrastKernels
     private static void Backward<T>(CpuDevice cpu, ref ContrastBatch batch) where T : struct, ISimd<T>
     {
         ContrastLosses.SetWeights(ref batch);
-        if (!batch.IsSwept)
+        if (!batch.IsOnePass)
         {
             ContrastLabels.Fill(ref batch);
             batch.ShareTiles(batch.IsSquare ? 2 : (batch.WantsLeft ? 1 : 0) + (batch.WantsRight ? 1 : 0), readsKept: true);
@@ -101,7 +103,18 @@ internal sealed unsafe class ContrastCpu : ContrastKernels
     {
         if (batch.Call.Labels != 0) cpu.Workers.For(batch.Slots, ref batch, &ContrastSweep<T, MaskedRowSoftmax>.Run);
         else cpu.Workers.For(batch.Slots, ref batch, &ContrastSweep<T, RowSoftmax>.Run);
-        if (batch.Call.WantsGradient) cpu.Workers.For(batch.Left.Items, ref batch, &ContrastSweep<T, RowSoftmax>.Fold);
+        if (batch.Call.WantsGradient) cpu.Workers.For(batch.Left.Items, ref batch, &ContrastSweep<T, RowSoftmax>.FoldLeft);
+    }
+
+    private static void Direct<T>(CpuDevice cpu, ref ContrastBatch batch) where T : struct, ISimd<T>
+    {
+        cpu.Workers.For(batch.Left.Items, ref batch, &ContrastLosses.CountLeft);
+        batch.ShareTiles(batch.Call.WantsKeysGradient ? 2 : 1, readsKept: false);
+        if (batch.Call.Labels != 0) cpu.Workers.For(batch.Slots, ref batch, &ContrastDirect<T, MaskedPairSigmoid>.Run);
+        else cpu.Workers.For(batch.Slots, ref batch, &ContrastDirect<T, PairSigmoid>.Run);
+        *batch.WeightSum = ContrastLosses.SumOfWeights(ref batch);
+        cpu.Workers.For(batch.Left.Items, ref batch, &ContrastSweep<T, RowSoftmax>.FoldLeft);
+        if (batch.Call.WantsKeysGradient) cpu.Workers.For(batch.Right.Items, ref batch, &ContrastSweep<T, RowSoftmax>.FoldRight);
     }
 
     private static void Tiles<T>(CpuDevice cpu, ref ContrastBatch batch, bool backward) where T : struct, ISimd<T>

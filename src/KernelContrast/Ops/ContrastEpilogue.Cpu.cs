@@ -107,7 +107,14 @@ internal static class ContrastMath
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static T Softplus<T>(T y) where T : struct, ISimd<T>
     {
-        T t = Exp2(T.Max(T.Sub(T.Zero, T.Abs(y)), T.Create(-126)));
+        return Softplus(y, Exp2(T.Max(T.Sub(T.Zero, T.Abs(y)), T.Create(-126))));
+    }
+
+    /// <param name="y">x·log₂e.</param>
+    /// <param name="t">e^−|x|.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static T Softplus<T>(T y, T t) where T : struct, ISimd<T>
+    {
         // log(1 + t) = 2·atanh(t/(2 + t)), a polynomial in its square
         T u = T.Div(t, T.Add(t, T.Create(2))), v = T.Mul(u, u);
         T p = T.Fma(T.Create(0.140788892f), v, T.Create(0.139825789f));
@@ -115,6 +122,15 @@ internal static class ContrastMath
         p = T.Fma(p, v, T.Create(0.333331608f));
         p = T.Fma(p, v, T.Create(1));
         return T.Fma(T.Max(y, T.Zero), T.Create(Ln2), T.Mul(T.Add(u, u), p));
+    }
+
+    /// <summary>Both of one exponential: log(1 + e^x), and 1/(1 + e^(−x)), to the bit what each function alone gives.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static T SoftplusAndSigmoid<T>(T y, out T sigmoid) where T : struct, ISimd<T>
+    {
+        T one = T.Create(1), t = Exp2(T.Max(T.Sub(T.Zero, T.Abs(y)), T.Create(-126)));
+        sigmoid = T.Div(T.SelectGreater(y, T.Zero, one, t), T.Add(one, t));
+        return Softplus(y, t);
     }
 
     /// <summary>1/(1 + e^(−x)).</summary>

@@ -163,6 +163,21 @@ internal static unsafe class ContrastLosses
         return Math.ScaleB(1, Math.ILogB((double)largest));
     }
 
+    internal static double SumOfWeights(ref ContrastBatch batch)
+    {
+        double sum = 0;
+        for (int slot = 0; slot < batch.Slots; slot++) sum += batch.WeightSums[slot];
+        return sum;
+    }
+
+    /// <summary>Weights of rows before their losses are known: 1, and 0 for padding and a row that does not count.</summary>
+    internal static void CountLeft(ref ContrastBatch batch, int worker, int item)
+    {
+        int first = item * ContrastBatch.RowsPerItem, end = Math.Min(first + ContrastBatch.RowsPerItem, batch.Left.Rows.PaddedRows);
+        for (int i = first; i < end; i++)
+            batch.Left.Weight[i] = batch.Left.PositiveWeight[i] = i < batch.Left.Rows.Count && (batch.Call.Labels == 0 || ContrastLabels.HasNegative(ref batch, i)) ? 1 : 0;
+    }
+
     /// <summary>∂/∂τ = −1/τ Σ z·g over the rows, half of it within one batch, where every similarity belongs to two rows; ∂/∂b.</summary>
     internal static void FinishScalars(ref ContrastBatch batch)
     {
@@ -173,8 +188,7 @@ internal static unsafe class ContrastLosses
             *(float*)batch.Call.GradTemperature = (float)(-along * batch.GradientScale / batch.Temperature * (batch.IsSquare ? 0.5 : 1));
         }
         if (!batch.WantsBias) return;
-        double weights = 0;
-        for (int slot = 0; slot < batch.Slots; slot++) weights += batch.WeightSums[slot];
+        double weights = batch.IsDirect ? *batch.WeightSum : SumOfWeights(ref batch);
         *(float*)batch.Call.GradBias = (float)(weights * batch.GradientScale * batch.Temperature);
     }
 }

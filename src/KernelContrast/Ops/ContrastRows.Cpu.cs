@@ -188,21 +188,21 @@ internal static unsafe class ContrastRows<T> where T : struct, ISimd<T>
     private static void Finish(ref ContrastBatch batch, ref ContrastSide side, int item, bool isLeft)
     {
         PackedRows rows = side.Rows;
-        bool normalize = batch.Call.Normalize, keyed = isLeft && batch.HasKeys, swept = batch.IsSwept;
-        int slots = swept ? 1 : batch.Slots;
+        bool normalize = batch.Call.Normalize, keyed = isLeft && batch.HasKeys, onePass = batch.IsOnePass;
+        int slots = onePass ? 1 : batch.Slots;
         int first = item * ContrastBatch.RowsPerItem, end = Math.Min(first + ContrastBatch.RowsPerItem, rows.Count);
         for (int i = first; i < end; i++)
         {
             int row = isLeft ? batch.OriginalRow(i) : i;
             float* sums = side.Accumulators + (long)i * rows.PaddedDim;
-            T dot = T.Zero, key = T.Create(keyed ? -side.PositiveWeight[i] : 0), weight = T.Create(side.Weight[i]);
+            T dot = T.Zero, key = T.Create(keyed ? -side.PositiveWeight[i] : 0), weight = T.Create(batch.IsSwept ? side.Weight[i] : 1);
             for (int k = 0; k < rows.Dim; k += rows.Panel)
             {
                 float* z = side.Z + rows.ColumnPanel(i, k / rows.Panel);
                 for (int c = 0; c < rows.Panel; c += T.Width)
                 {
                     // Past the last column lie zeros, or one vector of sums never begun, which are zeros too.
-                    T g = swept ? T.Mul(weight, T.Load(batch.NegativeSums + (long)i * rows.PaddedDim + k + c)) : T.Load(sums + k + c);
+                    T g = onePass ? T.Mul(weight, T.Load(side.GradientSums + (long)i * rows.PaddedDim + k + c)) : T.Load(sums + k + c);
                     for (int slot = 1; slot < slots; slot++) g = T.Add(g, T.Load(sums + slot * rows.Sums + k + c));
                     if (keyed) g = T.Fma(key, T.Load(batch.Keys + (long)i * rows.PaddedDim + k + c), g);
                     T.Store(sums + k + c, g);

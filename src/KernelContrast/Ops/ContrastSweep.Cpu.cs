@@ -97,16 +97,20 @@ internal static unsafe class ContrastSweep<T, TEpilogue> where T : struct, ISimd
         if (positive >= 0 && positive < panel) weights[positive] = 0;
     }
 
-    /// <summary>A of a part of the rows: the slots' sums, added in order.</summary>
-    internal static void Fold(ref ContrastBatch batch, int worker, int item)
+    /// <summary>The sums of a part of the rows: the slots', added in order.</summary>
+    internal static void FoldLeft(ref ContrastBatch batch, int worker, int item) => Fold(batch.Left, batch.Slots, item);
+
+    internal static void FoldRight(ref ContrastBatch batch, int worker, int item) => Fold(batch.Right, batch.Slots, item);
+
+    private static void Fold(in ContrastSide side, int slots, int item)
     {
-        PackedRows rows = batch.Left.Rows;
+        PackedRows rows = side.Rows;
         long first = (long)item * ContrastBatch.RowsPerItem * rows.PaddedDim, end = Math.Min(first + (long)ContrastBatch.RowsPerItem * rows.PaddedDim, rows.Sums);
         for (long e = first; e < end; e += T.Width)
         {
-            T sum = T.Load(batch.Left.Accumulators + e);
-            for (int slot = 1; slot < batch.Slots; slot++) sum = T.Add(sum, T.Load(batch.Left.Accumulators + slot * rows.Sums + e));
-            T.Store(batch.NegativeSums + e, sum);
+            T sum = T.Load(side.Accumulators + e);
+            for (int slot = 1; slot < slots; slot++) sum = T.Add(sum, T.Load(side.Accumulators + slot * rows.Sums + e));
+            T.Store(side.GradientSums + e, sum);
         }
     }
 }

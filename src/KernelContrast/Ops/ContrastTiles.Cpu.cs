@@ -108,7 +108,7 @@ internal static unsafe class ContrastTiles<T, TEpilogue> where T : struct, ISimd
         TEpilogue.Sigmoid ? ContrastMath.Softplus(T.Fma(s, scale, offset)) : ContrastMath.Exp2(T.Fma(s, scale, offset));
 
     /// <summary>From a similarity to an exponent of 2: (s − 1)/τ for exponentials, s/τ + b for sigmoids.</summary>
-    private static (T Scale, T Offset) Logit(ref ContrastBatch batch) =>
+    internal static (T Scale, T Offset) Logit(ref ContrastBatch batch) =>
         (T.Create((float)batch.Log2Scale), T.Create((float)(TEpilogue.Sigmoid ? batch.Bias * Math.Log2(Math.E) : -batch.Log2Scale)));
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -210,7 +210,7 @@ internal static unsafe class ContrastTiles<T, TEpilogue> where T : struct, ISimd
     /// Turns similarities of a part with pairs or padding into what is summed: keeps the positives' similarities, and
     /// leaves nothing of self, partner and padding. SupCon's positives, s − 1, go to <paramref name="p"/>.
     /// </summary>
-    private static void Special(ref ContrastBatch batch, float* e, float* p, int row, int rows, int column, T scale, T offset)
+    internal static void Special(ref ContrastBatch batch, float* e, float* p, int row, int rows, int column, T scale, T offset)
     {
         int panel = batch.Right.Rows.Panel, real = batch.Right.Rows.Count - column;
         float* raw = stackalloc float[2 * 16];
@@ -267,7 +267,7 @@ internal static unsafe class ContrastTiles<T, TEpilogue> where T : struct, ISimd
         }
     }
 
-    private static double Sum(float* weights, int rows, int columns)
+    internal static double Sum(float* weights, int rows, int columns)
     {
         double total = 0;
         for (int r = 0; r < rows; r++, weights += WeightRow)
@@ -338,14 +338,15 @@ internal static unsafe class ContrastTiles<T, TEpilogue> where T : struct, ISimd
             }
             if (diagonal) Mirror(weights, column - column0, panel);
         }
+    }
 
-        void KeepPositives(ref ContrastBatch batch, float* s, int sRow, int row, int rows, int column)
+    /// <summary>SigLIP's, for <see cref="SetPairs"/>.</summary>
+    internal static void KeepPositives(ref ContrastBatch batch, float* s, int sRow, int row, int rows, int column)
+    {
+        for (int r = 0; r < rows; r++)
         {
-            for (int r = 0; r < rows; r++)
-            {
-                int positive = batch.PositiveOf(row + r) - column;
-                if (positive >= 0 && positive < batch.Right.Rows.Panel) batch.Left.Shift[row + r] = s[r * sRow + positive];
-            }
+            int positive = batch.PositiveOf(row + r) - column;
+            if (positive >= 0 && positive < batch.Right.Rows.Panel) batch.Left.Shift[row + r] = s[r * sRow + positive];
         }
     }
 
