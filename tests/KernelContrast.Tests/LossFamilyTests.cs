@@ -226,6 +226,18 @@ internal sealed unsafe class LossFamilyTests
         finally { Device.Cpu.Threads = before; }
     }
 
+    /// <summary>All labels alike: no row has a negative, so none counts, and its pair draws nothing together.</summary>
+    [Test]
+    public void SigLip_without_a_negative_has_no_loss_and_no_gradient([Values] Reduction reduction, [Values(0.1f, 0.01f)] float temperature, [Values(1, 40)] int rows)
+    {
+        Inputs on = new(LossKind.SigLip, rows, rows + 9, 33);
+        on.Labels = [.. Enumerable.Repeat(3, rows + 9)];
+        on.GradEmbeddings.AsSpan().Fill(1);
+        LossResult result = on.Run(on.Call(temperature) with { Reduction = reduction });
+        Assert.That(result, Is.EqualTo(new LossResult(0, 0, 0)));
+        Assert.That(on.GradEmbeddings.Concat(on.GradKeys), Is.All.Zero);
+    }
+
     private static void Same(float[] a, float[] b, float scale)
     {
         float within = scale * b.Select(Math.Abs).DefaultIfEmpty().Max();
