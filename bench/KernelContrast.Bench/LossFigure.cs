@@ -20,7 +20,7 @@ internal static class LossFigure
         if (report.GemmGflops is { } rate)
         {
             double[] sizes = [.. rows.Select(r => (double)r.Rows).Distinct().Order()];
-            time.Add(new("floor: 4N²D at the rate of our product", sizes, [.. sizes.Select(n => 4 * n * n * MemoryProbe.Dim / rate / 1e6)], IsFloor: true));
+            time.Add(new("floor: 3N²D at the rate of our product", sizes, [.. sizes.Select(n => 3 * n * n * MemoryProbe.Dim / rate / 1e6)], IsFloor: true));
         }
         var panels = new List<ScalingPanel> { new("NT-Xent forward + backward, ms", time) };
         ScalingCurve[] memory = [.. report.Memory.Where(m => MemoryProbe.Sizes.Contains(m.Rows)).GroupBy(m => m.Side).Select(side => new ScalingCurve(

@@ -140,8 +140,8 @@ internal sealed class GradientCacheTests
     public void A_step_has_the_memory_of_one_chunk_or_of_the_loss_and_the_embeddings()
     {
         const int chunkSize = 20;
-        // At this temperature no similarities are kept: of so small a network's they would be larger than a chunk.
-        SimClrConfig config = Config() with { HealthImages = 0, BatchSize = 512, HeadOutputs = 64, Temperature = 0.02f };
+        // Of so few outputs no similarities are kept, which would be larger than a chunk of so small a network.
+        SimClrConfig config = Config() with { HealthImages = 0, BatchSize = 512, HeadOutputs = 31 };
         long whole = Peak(config), chunked = Peak(config with { MicroBatch = chunkSize }), chunk = Peak(config with { BatchSize = chunkSize });
         long embeddings = 4L * Views * config.BatchSize * config.HeadOutputs;
         var call = new LossCall(LossKind.NtXent, Views * config.BatchSize, 0, config.HeadOutputs, (float)config.Temperature);

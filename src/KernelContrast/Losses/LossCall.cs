@@ -78,12 +78,13 @@ public partial struct LossCall
     /// <summary>Whether rows are divided by their norm, and gradients led back through it. On unless switched off.</summary>
     public bool Normalize { get; set; } = true;
 
-    /// <summary>Whether a backward pass will follow; when not, the forward pass may save less. On unless switched off.</summary>
+    /// <summary>Whether a backward pass will follow; when not, the forward pass may save less, and <see cref="LossKind.SigLip"/>'s mean and
+    /// sum have one product in place of three. On unless switched off; <see cref="Backward"/> is refused where it is off.</summary>
     public bool WantsGradient { get; set; } = true;
 
     /// <summary>
     /// Whether <see cref="GradKeys"/> may be asked for; when not, <see cref="LossKind.InfoNce"/> computes less and keeps
-    /// nothing of the keys' size. On unless switched off; <see cref="LossKind.Moco"/>'s queue has no gradient anyway.
+    /// nothing of the keys' size, and <see cref="LossKind.SigLip"/> computes and saves less. On unless switched off; <see cref="LossKind.Moco"/>'s queue has no gradient anyway.
     /// </summary>
     public bool WantsKeysGradient { get; set; } = true;
 
@@ -92,7 +93,7 @@ public partial struct LossCall
     /// <see cref="SavedBytes"/>; else they are computed again. They are four bytes for each row and column, within one batch half of it: 64 MiB, the
     /// value unless set, hold 4,096 queries and keys or 5,700 rows of one batch. 0 never keeps them. Nor are they kept where it does not
     /// pay (fewer than 32 elements a row; <see cref="LossKind.SigLip"/>'s mean and sum, whose gradients are formed with the loss), where they
-    /// are doubles (rows not normalised, τ below 0.023), and on CUDA.
+    /// are doubles (rows not normalised; τ below 0.023, though the memory is asked for), and on CUDA.
     /// </summary>
     public long MostKeptBytes { get; set; } = 64L << 20;
 
@@ -142,7 +143,11 @@ public partial struct LossCall
     /// <summary>A CUstream of the current context; 0: the device's own; 1: the legacy default stream. The CPU ignores it.</summary>
     public nint Stream { get; set; }
 
-    /// <summary>Bytes of <see cref="Saved"/>.</summary>
+    /// <summary>
+    /// Bytes of <see cref="Saved"/>. They and <see cref="WorkspaceBytes"/> are the same for every τ, but for <see cref="LossKind.Moco"/>, and
+    /// <see cref="LossKind.InfoNce"/> whose keys are constants, on the CPU: there ask again when a τ crosses 0.023, or give it by
+    /// <see cref="TemperatureAt"/>.
+    /// </summary>
     /// <exception cref="ArgumentException">The problem is not one of the kind's.</exception>
     public readonly long SavedBytes(Device device)
     {

@@ -197,6 +197,8 @@ internal static class ContrastOp
         if (call.GradLoss == 0 || call.Saved == 0 || call.Workspace == 0)
             throw new ArgumentException($"{op}: set GradLoss, Saved and Workspace to memory of the device before Backward.");
         CheckAddresses(call);
+        if (!call.WantsGradient)
+            throw new ArgumentException($"{op}: Backward of a call whose WantsGradient is off, so forward may have saved too little; set it for both passes.");
         if (call.GradKeys.Pointer != 0 && (call.IsWithinBatch || call.Kind == LossKind.Moco))
             throw new ArgumentException($"{op}: there is no gradient for keys; leave GradKeys empty.");
         if (call.GradKeys.Pointer != 0 && !call.WantsKeysGradient)

@@ -147,8 +147,8 @@ internal unsafe struct ContrastBatch
         WantsBias = call.GradBias != 0;
         BlockFloats = IsSwept ? new PackedRows(Right.Block, dim, panel).Floats : 0;
         ScratchFloats = ContrastScratch.Floats(Left.Block, Right.Block, width, canWiden: !IsSwept) + BlockFloats;
-        // Doubles are not kept; a temperature that is read later may ask for floats.
-        if (call.WantsGradient && !IsOnePass && dim >= LeastKeptDim && (call.TemperatureAt != 0 ? call.Normalize : ContrastOp.IsFixedShift(call.Temperature, call.Normalize)))
+        // Whatever τ: below 0.023 similarities are doubles and not kept, but a τ set anew must not need more memory than was asked for.
+        if (call.WantsGradient && !IsOnePass && dim >= LeastKeptDim && call.Normalize)
             KeptFloats = EndOfTile(Left.Blocks - 1, Right.Blocks - 1);
         if (KeptFloats > call.MostKeptBytes / sizeof(float)) KeptFloats = 0;
 
